@@ -1,0 +1,71 @@
+"""What a link may point to, and how that leaves in a Location header."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import quote, urlsplit
+
+import idna
+
+MAX_LENGTH = 2048
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_ASCII = "".join(map(chr, range(0x20, 0x7F)))
+
+
+class InvalidDestination(ValueError):
+    """The text can't be redirected to; the message says why."""
+
+
+def validate(url: str) -> str:
+    """`url` itself, if it can be redirected to; raises InvalidDestination."""
+    if len(url) > MAX_LENGTH:
+        raise InvalidDestination(f"must be at most {MAX_LENGTH} characters")
+    if _CONTROL.search(url) or url != url.strip():
+        raise InvalidDestination("must not hold control characters or white space at its ends")
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        raise InvalidDestination("must be a URL") from None
+    if parts.scheme not in ("http", "https") or not host:
+        raise InvalidDestination("must be an absolute http or https URL with a host")
+    if parts.username is not None or parts.password is not None:
+        raise InvalidDestination("must not hold credentials")
+    to_location(url)
+    return url
+
+
+def host_of(url: str) -> str:
+    """The host as DNS knows it: lower case, IDNA, no port; for comparing."""
+    return _ascii_host(urlsplit(url).hostname or "").rstrip(".")
+
+
+def to_location(url: str) -> bytes:
+    """`url` byte for byte; what isn't ASCII percent-encoded as UTF-8, in a host as IDNA.
+
+    Raises InvalidDestination for a host that IDNA can't express.
+    """
+    if url.isascii():
+        return url.encode("ascii")
+    scheme, slashes, rest = url.partition("//")
+    end = min((i for i in map(rest.find, "/?#") if i >= 0), default=len(rest))
+    authority, path = rest[:end], rest[end:]
+    host, colon, port = authority.partition(":")
+    return f"{scheme}{slashes}{_ascii_host(host)}{colon}{port}{_quoted(path)}".encode("ascii")
+
+
+def _ascii_host(host: str) -> str:
+    if host.isascii():
+        return host.lower()
+    try:
+        return idna.encode(host, uts46=True).decode("ascii")
+    except idna.IDNAError:
+        raise InvalidDestination("has a host that is no domain name") from None
+
+
+def _quoted(text: str) -> str:
+    try:
+        return quote(text, safe=_ASCII, encoding="utf-8", errors="strict")
+    except UnicodeEncodeError:
+        raise InvalidDestination("must not hold lone surrogates") from None

@@ -1,0 +1,216 @@
+"""How links are cached in Redis: keys, encoding, messages and scripts. It holds no client.
+
+Nobody writes a new value over an old one. A reader that misses takes a *lease*, reads
+PostgreSQL, and its fill is accepted only while that lease is still there. A change deletes
+value and lease in one step. So no slow reader, however late, brings an old answer back.
+
+Changes are also published. The worker's `ADVANCE` moves the *position*, the change-log horizon
+up to which this very data set has had every change applied, and publishes it as a heartbeat. A
+Redis that lost its tail has an older position too: the worker then applies the log from there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from shared.change_log import Changes
+
+CHANNEL = "hoplink:changes"
+POSITION = "hoplink:position"
+GENERATION = "hoplink:absent-generation"
+LEASE_MS = 2_000
+"""A reader that took a lease and died keeps others from filling no longer than this."""
+
+_LINK, _LEASE, _ABSENT = "link:1:", "lease:1:", "absent:1:"
+"""The number is the version of the encoding: another one never reads these."""
+
+ABSENT = b""
+"""The encoded answer "no such link"."""
+
+
+class Link(NamedTuple):
+    """All that a redirect needs to know of an active link."""
+
+    id: int
+    location: bytes
+    """The value of the Location header."""
+
+
+def encode(link: Link | None) -> bytes:
+    return ABSENT if link is None else b"%d %s" % link
+
+
+def decode(value: bytes) -> Link | None:
+    """The reverse of `encode`; raises ValueError for anything else."""
+    if value == ABSENT:
+        return None
+    link_id, _, location = value.partition(b" ")
+    return Link(int(link_id), location)
+
+
+_FORGET = f"""
+local function forget(absent_generation, first)
+  local generation = redis.call('GET', '{GENERATION}') or '0'
+  for i = first, #ARGV do
+    local code = ARGV[i]
+    redis.call('DEL', '{_LINK}' .. code, '{_LEASE}' .. code,
+      '{_ABSENT}' .. generation .. ':' .. code)
+  end
+  if #ARGV >= first then
+    redis.call('PUBLISH', '{CHANNEL}', 'codes ' .. table.concat(ARGV, ' ', first))
+  end
+  if absent_generation ~= '' then
+    redis.call('SET', '{GENERATION}', absent_generation)
+    redis.call('PUBLISH', '{CHANNEL}', 'absent')
+  end
+end
+"""
+
+GET_OR_LEASE = f"""
+local token, lease_ms = ARGV[1], ARGV[2]
+local generation = redis.call('GET', '{GENERATION}') or '0'
+local reply = {{generation}}
+for i = 3, #ARGV do
+  local code = ARGV[i]
+  local value = redis.call('GET', '{_LINK}' .. code)
+    or redis.call('GET', '{_ABSENT}' .. generation .. ':' .. code)
+  if value then
+    reply[#reply + 1] = value
+  elseif redis.call('SET', '{_LEASE}' .. code, token, 'NX', 'PX', lease_ms) then
+    reply[#reply + 1] = 1
+  else
+    reply[#reply + 1] = 0
+  end
+end
+return reply
+"""
+"""Arguments by `get_or_lease_arguments`, reply for `read_get_or_lease`."""
+
+FILL = f"""
+local token, generation, link_ttl, absent_ttl = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local now = redis.call('GET', '{GENERATION}') or '0'
+local filled = 0
+for i = 5, #ARGV, 2 do
+  local code, value = ARGV[i], ARGV[i + 1]
+  if redis.call('GET', '{_LEASE}' .. code) == token then
+    redis.call('DEL', '{_LEASE}' .. code)
+    if value ~= '' then
+      redis.call('SET', '{_LINK}' .. code, value, 'EX', link_ttl)
+      filled = filled + 1
+    elseif generation == now then
+      redis.call('SET', '{_ABSENT}' .. generation .. ':' .. code, value, 'EX', absent_ttl)
+      filled = filled + 1
+    end
+  end
+end
+return filled
+"""
+"""Arguments by `fill_arguments`; replies how many of the values were accepted."""
+
+INVALIDATE = f"""
+{_FORGET}
+forget(ARGV[1], 2)
+return 1
+"""
+"""Arguments by `invalidate_arguments`."""
+
+ADVANCE = f"""
+{_FORGET}
+local position = redis.call('GET', '{POSITION}') or ''
+if position ~= ARGV[1] then
+  return position
+end
+forget(ARGV[4], 5)
+redis.call('SET', '{POSITION}', ARGV[3])
+redis.call('PUBLISH', '{CHANNEL}', 'heartbeat ' .. ARGV[2] .. ' ' .. ARGV[3])
+return ARGV[3]
+"""
+"""Arguments by `advance_arguments`; replies the position: the new one, or the one found instead."""
+
+
+@dataclass(frozen=True)
+class Looked:
+    """What Redis knew of some codes."""
+
+    found: Mapping[str, Link | None]
+    leased: frozenset[str]
+    """Codes that the asker may fill."""
+    generation: bytes
+    """Of negative answers; a fill hands it back."""
+
+
+def get_or_lease_arguments(token: bytes, codes: Sequence[str]) -> list[bytes | str | int]:
+    """`token` must be one that nobody else uses."""
+    return [token, LEASE_MS, *codes]
+
+
+def read_get_or_lease(codes: Sequence[str], reply: Sequence[bytes | int]) -> Looked:
+    """Raises ValueError for a value that `encode` didn't make."""
+    found: dict[str, Link | None] = {}
+    leased = set()
+    generation = reply[0]
+    assert isinstance(generation, bytes)
+    for code, value in zip(codes, reply[1:], strict=True):
+        if isinstance(value, bytes):
+            found[code] = decode(value)
+        elif value == 1:
+            leased.add(code)
+    return Looked(found, frozenset(leased), generation)
+
+
+def fill_arguments(
+    token: bytes,
+    generation: bytes,
+    links: Mapping[str, Link | None],
+    *,
+    link_ttl: int,
+    absent_ttl: int,
+) -> list[bytes | str | int]:
+    """`link_ttl` and `absent_ttl` in seconds."""
+    arguments: list[bytes | str | int] = [token, generation, link_ttl, absent_ttl]
+    for code, link in links.items():
+        arguments += (code, encode(link))
+    return arguments
+
+
+def invalidate_arguments(codes: Iterable[str], *, absent_generation: str = "") -> list[str]:
+    """A non-empty `absent_generation` that was never used before voids all negative answers."""
+    return [absent_generation, *codes]
+
+
+def advance_arguments(
+    found: str, start: int, end: int, changes: Changes, *, absent_generation: str
+) -> list[str]:
+    """Applies `changes`, all there are from horizon `start` to `end`, if the position is `found`.
+
+    `found` is "" where Redis has no position yet.
+    """
+    return [
+        found,
+        str(start),
+        str(end),
+        absent_generation if changes.absent else "",
+        *changes.codes,
+    ]
+
+
+class Heartbeat(NamedTuple):
+    """Every change between two horizons of the change log has been published before this."""
+
+    start: int
+    end: int
+
+
+def read_message(message: bytes) -> Changes | Heartbeat:
+    """What a message on `CHANNEL` says; raises ValueError for one that isn't ours."""
+    kind, *words = message.decode().split(" ")
+    if kind == "codes":
+        return Changes(codes=tuple(words))
+    if kind == "absent":
+        return Changes(absent=True)
+    if kind == "heartbeat":
+        start, end = words
+        return Heartbeat(int(start), int(end))
+    raise ValueError(f"unknown message {message[:80]!r}")

@@ -1,0 +1,148 @@
+"""The settings of all services: one frozen, typed class, read once from a mapping."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+class SettingsError(ValueError):
+    """A setting is missing or has a value that can't be used; the message names it."""
+
+
+def _database_url(value: SecretStr) -> SecretStr:
+    parts = urlsplit(value.get_secret_value())
+    if parts.scheme not in ("postgresql", "postgres") or not parts.hostname:
+        raise ValueError("must look like postgresql://user:password@host:5432/name")
+    return value
+
+
+def _redis_url(value: SecretStr) -> SecretStr:
+    parts = urlsplit(value.get_secret_value())
+    if parts.scheme not in ("redis", "rediss") or not parts.hostname:
+        raise ValueError("must look like redis://:password@host:6379/0")
+    return value
+
+
+def _base_url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+        raise ValueError("must look like https://sho.rt")
+    return value.rstrip("/")
+
+
+class Settings(BaseModel):
+    """Every setting of every service. A field's environment variable is its name in capitals."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    database_url: Annotated[SecretStr, AfterValidator(_database_url)] = Field(
+        description="PostgreSQL: postgresql://user:password@host:port/name"
+    )
+    redis_url: Annotated[SecretStr, AfterValidator(_redis_url)] = Field(
+        description="Redis: redis://:password@host:port/0"
+    )
+    base_url: Annotated[str, AfterValidator(_base_url)] = Field(
+        default="http://localhost:5001",
+        description="Public address in front of every short code; links to it are refused as loops",
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        default="INFO", description="Least severe log entry that is written"
+    )
+
+    redirector_host: str = Field(
+        default="127.0.0.1", description="Address the redirector listens on"
+    )
+    redirector_port: Port = Field(default=8000, description="Port the redirector listens on")
+    redirector_database_connections: int = Field(
+        default=4, ge=1, le=64, description="PostgreSQL connections of one redirector"
+    )
+    redirector_redis_connections: int = Field(
+        default=8, ge=1, le=256, description="Redis connections of one redirector, for look-ups"
+    )
+    redirector_pending_lookups: int = Field(
+        default=2_000,
+        ge=1,
+        description="Look-ups that may wait on the stores; one more is answered 503 at once",
+    )
+    redirector_keep_alive_seconds: int = Field(
+        default=75,
+        ge=1,
+        description="Idle time after which a client's connection is closed; longer than nginx's 60",
+    )
+    redirector_drain_seconds: int = Field(
+        default=5, ge=0, description="Longest wait for open requests when a redirector stops"
+    )
+    store_budget_ms: int = Field(
+        default=250, ge=10, le=10_000, description="Longest a redirect may wait on both stores"
+    )
+    redis_timeout_ms: int = Field(
+        default=100, ge=5, le=10_000, description="Part of STORE_BUDGET_MS that Redis may use up"
+    )
+    local_cache_links: int = Field(
+        default=200_000, ge=1, description="Links that one redirector keeps in its own memory"
+    )
+    local_cache_mib: int = Field(
+        default=128, ge=1, description="Memory for these links, in MiB; the smaller limit counts"
+    )
+    local_cache_absent: int = Field(
+        default=50_000, ge=1, description="Unknown codes that one redirector remembers"
+    )
+    absent_ttl_seconds: int = Field(
+        default=10, ge=1, le=3_600, description="How long an unknown code is remembered"
+    )
+    link_ttl_seconds: int = Field(
+        default=86_400, ge=1, description="How long Redis keeps a link that nobody changes"
+    )
+
+    api_host: str = Field(default="127.0.0.1", description="Address the API listens on")
+    api_port: Port = Field(default=8001, description="Port the API listens on")
+    api_workers: int = Field(default=2, ge=1, le=256, description="Processes of one API server")
+    api_threads: int = Field(
+        default=8, ge=1, le=256, description="Threads, and PostgreSQL connections, of each process"
+    )
+    api_max_body_bytes: int = Field(
+        default=1_048_576, ge=1_024, description="Largest body of an ordinary request, in bytes"
+    )
+    api_max_bulk_bytes: int = Field(
+        default=536_870_912, ge=1_024, description="Largest body of a bulk import, in bytes"
+    )
+    statement_timeout_ms: int = Field(
+        default=5_000, ge=100, description="Longest that one SQL statement of the API may run"
+    )
+
+    worker_host: str = Field(default="127.0.0.1", description="Address the worker listens on")
+    worker_port: Port = Field(default=8002, description="Port of the worker's health and metrics")
+    change_log_retention_seconds: int = Field(
+        default=3_600,
+        ge=60,
+        description="How long the change log is kept for redirectors that were cut off",
+    )
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str]) -> Self:
+        """The settings that `environ` holds; a variable that is empty counts as not set.
+
+        Raises SettingsError, naming each variable that is missing or wrong, never its value.
+        """
+        given = {
+            name: environ[name.upper()] for name in cls.model_fields if environ.get(name.upper())
+        }
+        try:
+            return cls.model_validate(given)
+        except ValidationError as error:
+            raise SettingsError("; ".join(_explain(error))) from None
+
+
+def _explain(error: ValidationError) -> list[str]:
+    problems = []
+    for problem in error.errors(include_url=False, include_input=False):
+        name = str(problem["loc"][0]).upper()
+        reason = "is required" if problem["type"] == "missing" else problem["msg"]
+        problems.append(f"{name}: {reason.removeprefix('Value error, ')}")
+    return problems
