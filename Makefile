@@ -1,0 +1,48 @@
+# `make` lists the targets. All of them need python3 (3.11 or newer) and make, nothing else.
+
+PYTHON ?= python3
+PORT ?= 5001
+# At most two cores are used for tests by default: each parallel worker starts its own servers.
+TEST_WORKERS ?= 2
+PYTEST_ARGS ?=
+
+VENV := .venv/bin
+SOURCES := $(wildcard services shared infra monitoring seed loadtest tests)
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help install run test lint format seed lock clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
+
+install: ## make .venv from the locked requirements (the other targets do it when needed)
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+		echo "hoplink: $(PYTHON) is missing or older than 3.11; name another one: make PYTHON=python3.13 $(MAKECMDGOALS)" >&2; \
+		exit 1; }
+	@"$(PYTHON)" infra/install.py
+
+run: install ## start everything on PORT (5001), data in DATA_DIR (.data); Ctrl-C stops it
+	@PORT="$(PORT)" exec $(VENV)/python -m infra.local
+
+test: install ## run all tests against a real PostgreSQL, Valkey and nginx
+	@$(VENV)/python -m pytest -n $(TEST_WORKERS) $(PYTEST_ARGS)
+
+lint: install ## check style, types and which package may import which
+	@$(VENV)/python -m ruff check
+	@$(VENV)/python -m ruff format --check
+	@$(VENV)/python -m mypy $(SOURCES)
+	@$(VENV)/lint-imports
+
+format: install ## rewrite the code in the project's style
+	@$(VENV)/python -m ruff check --fix
+	@$(VENV)/python -m ruff format
+
+seed: install ## load the sample data into the stack that `make run` started
+	@$(VENV)/python -m seed.load
+
+lock: ## pin the requirements anew; UPGRADE=--upgrade takes the newest versions
+	@PYTHON="$(PYTHON)" infra/requirements/lock.sh $(UPGRADE)
+
+clean: ## delete .venv and caches; data stays
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage*

@@ -1,0 +1,1 @@
+"""Where Hoplink runs: locks, the local stack, nginx, images."""
