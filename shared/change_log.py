@@ -16,11 +16,12 @@ ADD = "INSERT INTO change_log (short_code) VALUES (%s)"
 """Runs in the transaction that makes the change. NULL: links were imported."""
 
 READ = """
-SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint, NULL::bigint, NULL::text
-UNION ALL
-SELECT NULL, id, short_code FROM change_log WHERE xid >= %(horizon)s::text::xid8
+SELECT now.horizon, floor.xid::text::bigint, log.id, log.short_code
+FROM (SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS horizon) AS now
+CROSS JOIN change_log_floor AS floor
+LEFT JOIN change_log AS log ON log.xid >= %(horizon)s::text::xid8
 """
-"""Parameter: `horizon`, an integer. The rows are for `Reader.take`."""
+"""Parameter: `horizon`, an integer. The rows, always at least one, are for `Reader.take`."""
 
 HORIZON = "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint"
 """The horizon of now, for a reader that holds nothing older."""
@@ -29,12 +30,18 @@ HORIZON_BEFORE = """
 SELECT least(min(xid), pg_snapshot_xmin(pg_current_snapshot()))::text::bigint
 FROM change_log WHERE created_at > clock_timestamp() - make_interval(secs => %(seconds)s)
 """
-"""A horizon that the changes of the last `seconds` lie above."""
+"""A horizon below the changes of the last `seconds`."""
 
-PRUNE = "DELETE FROM change_log WHERE created_at < clock_timestamp() - make_interval(secs => %s)"
-"""Parameter: the age, in seconds, from which on rows are dropped."""
+PRUNE = """
+WITH pruned AS (
+    DELETE FROM change_log WHERE created_at < clock_timestamp() - make_interval(secs => %(seconds)s)
+    RETURNING xid
+)
+UPDATE change_log_floor SET xid = greatest(xid, (SELECT max(xid) FROM pruned))
+"""
+"""Drops the rows older than `seconds`; the floor tells a reader from before that it missed some."""
 
-Row = tuple[int | None, int | None, str | None]
+Row = tuple[int, int, int | None, str | None]
 
 
 @dataclass(frozen=True)
@@ -45,7 +52,7 @@ class Changes:
     absent: bool = False
     """Every negative answer: codes that were unknown may now exist."""
     everything: bool = False
-    """The database is not the one it was (it was restored, say): nothing learned from it holds."""
+    """All that was ever learned: the log no longer tells, or the database is another one."""
 
     def __bool__(self) -> bool:
         return bool(self.codes) or self.absent or self.everything
@@ -60,22 +67,17 @@ class Reader:
 
     def take(self, rows: Iterable[Row]) -> Changes:
         """The changes among the rows of `READ` that were not taken before; moves the horizon."""
-        horizon = 0
+        before, floor = self.horizon, 0
         changed: dict[int, str | None] = {}
-        for row_horizon, row_id, code in rows:
-            if row_id is None:
-                assert row_horizon is not None
-                horizon = row_horizon
-            else:
+        for self.horizon, floor, row_id, code in rows:  # noqa: B007  # the same in every row
+            if row_id is not None:
                 changed[row_id] = code
         new = [code for row_id, code in changed.items() if row_id not in self._seen]
-        everything = horizon < self.horizon
-        self.horizon = horizon
         self._seen = frozenset(changed)
         return Changes(
             codes=tuple(dict.fromkeys(code for code in new if code is not None)),
             absent=None in new,
-            everything=everything,
+            everything=floor >= before or self.horizon < before,
         )
 
     def skip_to(self, horizon: int) -> None:

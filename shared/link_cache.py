@@ -5,8 +5,9 @@ PostgreSQL, and its fill is accepted only while that lease is still there. A cha
 value and lease in one step. So no slow reader, however late, brings an old answer back.
 
 Changes are also published. The worker's `ADVANCE` moves the *position*, the change-log horizon
-up to which this very data set has had every change applied, and publishes it as a heartbeat. A
-Redis that lost its tail has an older position too: the worker then applies the log from there.
+up to which this very data set has had every change applied, and publishes it as a heartbeat. Each
+position is a word of its own, so a Redis that lost its tail is known by an older one: the worker
+then applies the log from there.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ LEASE_MS = 2_000
 
 _LINK, _LEASE, _ABSENT = "link:1:", "lease:1:", "absent:1:"
 """The number is the version of the encoding: another one never reads these."""
+ALL_KEYS = tuple(f"{prefix}*" for prefix in (_LINK, _LEASE, _ABSENT))
+"""Patterns of every key that holds or guards an answer."""
 
 ABSENT = b""
 """The encoded answer "no such link"."""
@@ -120,14 +123,17 @@ ADVANCE = f"""
 {_FORGET}
 local position = redis.call('GET', '{POSITION}') or ''
 if position ~= ARGV[1] then
-  return position
+  return 0
 end
-forget(ARGV[4], 5)
-redis.call('SET', '{POSITION}', ARGV[3])
-redis.call('PUBLISH', '{CHANNEL}', 'heartbeat ' .. ARGV[2] .. ' ' .. ARGV[3])
-return ARGV[3]
+forget(ARGV[5], 7)
+if ARGV[6] ~= '' then
+  redis.call('PUBLISH', '{CHANNEL}', 'everything')
+end
+redis.call('SET', '{POSITION}', ARGV[2])
+redis.call('PUBLISH', '{CHANNEL}', 'heartbeat ' .. ARGV[3] .. ' ' .. ARGV[4])
+return 1
 """
-"""Arguments by `advance_arguments`; replies the position: the new one, or the one found instead."""
+"""Arguments by `advance_arguments`; replies 0, having done nothing, where the position differs."""
 
 
 @dataclass(frozen=True)
@@ -180,18 +186,39 @@ def invalidate_arguments(codes: Iterable[str], *, absent_generation: str = "") -
     return [absent_generation, *codes]
 
 
-def advance_arguments(
-    found: str, start: int, end: int, changes: Changes, *, absent_generation: str
-) -> list[str]:
-    """Applies `changes`, all there are from horizon `start` to `end`, if the position is `found`.
+class Position(NamedTuple):
+    """How far a data set of Redis has had the changes of the change log applied."""
 
-    `found` is "" where Redis has no position yet.
-    """
+    horizon: int
+    word: str
+    """Never used twice."""
+
+    def __str__(self) -> str:
+        return f"{self.horizon} {self.word}"
+
+    @classmethod
+    def read(cls, value: bytes) -> Position:
+        """Raises ValueError for a value that isn't a position."""
+        horizon, word = value.decode().split(" ")
+        return cls(int(horizon), word)
+
+
+def advance_arguments(
+    found: Position | None,
+    start: int,
+    to: Position,
+    changes: Changes,
+    *,
+    absent_generation: str,
+) -> list[str]:
+    """Applies `changes`, which are all from horizon `start` on, where the position is `found`."""
     return [
-        found,
+        "" if found is None else str(found),
+        str(to),
         str(start),
-        str(end),
+        str(to.horizon),
         absent_generation if changes.absent else "",
+        "everything" if changes.everything else "",
         *changes.codes,
     ]
 
@@ -208,6 +235,8 @@ def read_message(message: bytes) -> Changes | Heartbeat:
     kind, *words = message.decode().split(" ")
     if kind == "codes":
         return Changes(codes=tuple(words))
+    if kind == "everything":
+        return Changes(everything=True)
     if kind == "absent":
         return Changes(absent=True)
     if kind == "heartbeat":

@@ -48,7 +48,11 @@ CREATE TABLE change_log (
 );
 CREATE INDEX change_log_xid ON change_log (xid);
 CREATE INDEX change_log_created_at ON change_log (created_at);
+CREATE TABLE change_log_floor (xid xid8 NOT NULL);
+CREATE UNIQUE INDEX change_log_floor_one_row ON change_log_floor ((true));
+INSERT INTO change_log_floor VALUES ('0');
 COMMENT ON COLUMN change_log.short_code IS 'NULL: links were imported, no negative answer holds';
+COMMENT ON TABLE change_log_floor IS 'The newest transaction whose changes were pruned';
 """
 
 

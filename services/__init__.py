@@ -1,0 +1,1 @@
+"""The services: redirector, api and worker. None imports another."""

@@ -1,0 +1,40 @@
+"""Starts one redirector process: `python -m services.redirector`."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import uvicorn
+
+from services.redirector.app import create_app
+from shared import logging
+from shared.settings import Settings, SettingsError
+
+
+def main() -> int:
+    try:
+        settings = Settings.from_env(os.environ)
+    except SettingsError as error:
+        print(f"hoplink: setting {error}", file=sys.stderr)
+        return 2
+    logging.configure("redirector", settings.log_level)
+    uvicorn.run(
+        create_app(settings),
+        host=settings.redirector_host,
+        port=settings.redirector_port,
+        loop="uvloop",
+        http="httptools",
+        ws="none",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=settings.redirector_keep_alive_seconds,
+        timeout_graceful_shutdown=settings.redirector_drain_seconds,
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

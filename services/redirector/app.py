@@ -1,0 +1,113 @@
+"""Assembles the redirector."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from prometheus_client import CollectorRegistry
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+
+from services.redirector.breaker import Breaker
+from services.redirector.changes import ChangeFeed
+from services.redirector.link_store import LinkStore
+from services.redirector.local_cache import LocalCache
+from services.redirector.metrics import RedirectorCollector
+from services.redirector.postgres import Pool
+from services.redirector.remote_cache import RemoteCache
+from services.redirector.resolver import Resolver
+from services.redirector.routes import Redirect, System, http_exception, routes, server_error
+from shared.settings import Settings
+
+_NAME = "hoplink-redirector"
+
+
+def create_app(settings: Settings) -> Starlette:
+    """The redirector as an ASGI application. It connects to nothing before its lifespan starts."""
+    redis = _redis(settings, settings.redirector_redis_connections)
+    subscriber = _redis(settings, 1)
+    lookups = _pool(settings, settings.redirector_database_connections)
+    log_pool = _pool(settings, 1)
+    redis_breaker, database_breaker = Breaker("redis"), Breaker("database")
+    local = LocalCache(
+        max_links=settings.local_cache_links,
+        max_bytes=settings.local_cache_mib << 20,
+        max_absent=settings.local_cache_absent,
+        absent_seconds=settings.absent_ttl_seconds,
+        clock=time.monotonic,
+    )
+    feed = ChangeFeed(subscriber, log_pool, time.monotonic)
+    resolver = Resolver(
+        local,
+        RemoteCache(
+            redis, link_ttl=settings.link_ttl_seconds, absent_ttl=settings.absent_ttl_seconds
+        ),
+        LinkStore(lookups),
+        feed,
+        redis=redis_breaker,
+        database=database_breaker,
+        budget=settings.store_budget_ms / 1_000,
+        redis_timeout=settings.redis_timeout_ms / 1_000,
+        max_pending=settings.redirector_pending_lookups,
+        redis_batches=settings.redirector_redis_connections,
+        database_batches=settings.redirector_database_connections,
+    )
+    registry = CollectorRegistry()
+    registry.register(
+        RedirectorCollector(resolver, local, feed, (redis_breaker, database_breaker), lookups)
+    )
+    system = System(registry, database_breaker, redis_breaker)
+
+    @asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        async with asyncio.TaskGroup() as tasks:
+            background = [
+                tasks.create_task(feed.run(resolver.forget)),
+                tasks.create_task(redis_breaker.watch(redis.ping)),
+                tasks.create_task(database_breaker.watch(lookups.ping)),
+            ]
+            system.serving = True
+            yield
+            system.serving = False
+            await resolver.drain()
+            for task in background:
+                task.cancel()
+        lookups.close()
+        log_pool.close()
+        await redis.aclose()
+        await subscriber.aclose()
+
+    app = Starlette(
+        routes=routes(Redirect(resolver), system),
+        lifespan=lifespan,
+        exception_handlers={HTTPException: http_exception, Exception: server_error},
+    )
+    app.router.redirect_slashes = False
+    return app
+
+
+def _redis(settings: Settings, connections: int) -> Redis:
+    timeout = settings.redis_timeout_ms / 1_000
+    return Redis.from_url(
+        settings.redis_url.get_secret_value(),
+        max_connections=connections,
+        socket_connect_timeout=timeout,
+        client_name=_NAME,
+        # Whoever calls has a deadline of their own and another store to ask.
+        retry=Retry(NoBackoff(), 0),
+    )
+
+
+def _pool(settings: Settings, connections: int) -> Pool:
+    return Pool(
+        settings.database_url.get_secret_value(),
+        size=connections,
+        name=_NAME,
+        statement_timeout_ms=settings.store_budget_ms,
+    )

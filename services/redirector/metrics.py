@@ -1,0 +1,54 @@
+"""Turns the plain numbers that the redirector keeps into Prometheus samples, at scrape time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from prometheus_client.core import Metric
+from prometheus_client.registry import Collector
+
+from services.redirector.breaker import Breaker
+from services.redirector.changes import ChangeFeed
+from services.redirector.local_cache import LocalCache
+from services.redirector.postgres import Pool
+from services.redirector.resolver import Resolver
+from shared import metrics
+
+
+class RedirectorCollector(Collector):
+    def __init__(
+        self,
+        resolver: Resolver,
+        local: LocalCache,
+        feed: ChangeFeed,
+        breakers: Sequence[Breaker],
+        pool: Pool,
+    ) -> None:
+        self._resolver = resolver
+        self._local = local
+        self._feed = feed
+        self._breakers = breakers
+        self._pool = pool
+
+    def collect(self) -> Iterable[Metric]:
+        yield metrics.REDIRECTS.samples(self._resolver.answers.items())
+        yield metrics.LOOKUPS_JOINED.sample(self._resolver.joined)
+        yield metrics.LOOKUPS_PENDING.sample(self._resolver.pending)
+        yield metrics.LOCAL_CACHE_LINKS.sample(len(self._local.links))
+        yield metrics.LOCAL_CACHE_BYTES.sample(self._local.bytes)
+        yield metrics.LOCAL_CACHE_ABSENT.sample(self._local.absent_count)
+        yield metrics.LOCAL_CACHE_EVICTIONS.sample(self._local.evictions)
+        yield metrics.CHANGES_APPLIED.samples(
+            ((way,), count) for way, count in self._feed.applied.items()
+        )
+        yield metrics.CHANGES_POLLS_FAILED.sample(self._feed.polls_failed)
+        yield metrics.CHANGES_HEARING.sample(self._feed.is_hearing())
+        yield metrics.CHANGES_PROOF_AGE.sample(self._feed.seconds_since_proof())
+        yield metrics.CHANGES_CUT_OFF.sample(self._feed.cut_off)
+        yield metrics.BREAKER_OPEN.samples(
+            ((breaker.store,), breaker.is_open) for breaker in self._breakers
+        )
+        yield metrics.STORE_FAILURES.samples(
+            ((breaker.store,), breaker.failures) for breaker in self._breakers
+        )
+        yield metrics.DATABASE_CONNECTIONS_IN_USE.sample(self._pool.in_use)

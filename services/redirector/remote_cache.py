@@ -1,0 +1,46 @@
+"""Redis as the redirector knows it: the links that all redirectors share."""
+
+from __future__ import annotations
+
+import itertools
+import secrets
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from redis.asyncio import Redis
+
+from shared import link_cache
+from shared.link_cache import Link, Looked
+
+
+class RemoteCache:
+    """The two steps of a reader, as shared.link_cache defines them. Failures are redis-py's."""
+
+    def __init__(self, client: Redis, *, link_ttl: int, absent_ttl: int) -> None:
+        self._get_or_lease: Any = client.register_script(link_cache.GET_OR_LEASE)
+        self._fill: Any = client.register_script(link_cache.FILL)
+        self._link_ttl = link_ttl
+        self._absent_ttl = absent_ttl
+        self._nonce = secrets.token_hex(8)
+        self._count = itertools.count()
+
+    def new_token(self) -> bytes:
+        return f"{self._nonce}:{next(self._count)}".encode()
+
+    async def look_up(self, codes: Sequence[str], token: bytes) -> Looked:
+        """What Redis knows of `codes`; the rest is leased to `token`, where it was free."""
+        arguments = link_cache.get_or_lease_arguments(token, codes)
+        reply = await self._get_or_lease(args=arguments)
+        return link_cache.read_get_or_lease(codes, reply)
+
+    async def fill(self, token: bytes, generation: bytes, links: Mapping[str, Link | None]) -> None:
+        """Offers what was read under `token`; Redis takes what no change came between."""
+        await self._fill(
+            args=link_cache.fill_arguments(
+                token,
+                generation,
+                links,
+                link_ttl=self._link_ttl,
+                absent_ttl=self._absent_ttl,
+            )
+        )

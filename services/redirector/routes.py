@@ -1,0 +1,109 @@
+"""HTTP of the redirector, and nothing else."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from services.redirector.breaker import Breaker
+from services.redirector.resolver import Resolver, Unavailable
+
+RETRY_AFTER_SECONDS = 1
+
+
+class Redirect:
+    """`GET /<short_code>`: 302 to the link's destination, 404, or 503 when no store can tell.
+
+    An ASGI application, not a function of a request: building a Request takes longer than
+    everything else here.
+    """
+
+    def __init__(self, resolver: Resolver) -> None:
+        self._resolver = resolver
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            entry = await self._resolver.resolve(scope["path_params"]["short_code"])
+        except Unavailable as error:
+            response = failure(503, str(error), {"Retry-After": str(RETRY_AFTER_SECONDS)})
+            await response(scope, receive, send)
+            return
+        if entry is None:
+            await failure(404, "no such link")(scope, receive, send)
+            return
+        headers = [(b"location", entry.location), (b"content-length", b"0")]
+        await send({"type": "http.response.start", "status": 302, "headers": headers})
+        await send({"type": "http.response.body"})
+
+
+@dataclass
+class System:
+    """`/health`, `/ready` and `/prometheus`."""
+
+    registry: CollectorRegistry
+    database: Breaker
+    redis: Breaker
+    serving: bool = False
+    """Between start-up and shutdown."""
+    hostname: str = field(default_factory=socket.gethostname)
+
+    async def health(self, _request: Request) -> Response:
+        return answer(200, {"status": "ok", "hostname": self.hostname})
+
+    async def ready(self, _request: Request) -> Response:
+        state = {
+            "status": "ok" if self.serving else "unavailable",
+            "database": "down" if self.database.is_open else "up",
+            "redis": "down" if self.redis.is_open else "up",
+        }
+        return answer(200 if self.serving else 503, state)
+
+    async def prometheus(self, _request: Request) -> Response:
+        return Response(generate_latest(self.registry), media_type=CONTENT_TYPE_LATEST)
+
+
+def routes(redirect: Redirect, system: System) -> list[Route]:
+    """Each with and without a slash at its end."""
+    endpoints: dict[str, Callable[..., Any]] = {
+        "/health": system.health,
+        "/ready": system.ready,
+        "/prometheus": system.prometheus,
+        "/{short_code}": redirect,
+    }
+    return [
+        Route(path + slash, endpoint, methods=["GET"])
+        for path, endpoint in endpoints.items()
+        for slash in ("", "/")
+    ]
+
+
+async def http_exception(_request: Request, error: Exception) -> Response:
+    """Starlette's own 404 and 405, in the shape that every error has."""
+    assert isinstance(error, HTTPException)
+    headers = dict(error.headers or {})
+    if "Allow" in headers:
+        headers["Allow"] = ", ".join(sorted(headers["Allow"].split(", ")))
+    return failure(error.status_code, error.detail.lower(), headers)
+
+
+async def server_error(_request: Request, _error: Exception) -> Response:
+    """A bug of ours: the answer says nothing of the inside; Starlette has it logged."""
+    return failure(500, "internal error")
+
+
+def answer(status: int, content: object, headers: dict[str, str] | None = None) -> Response:
+    return Response(orjson.dumps(content), status, headers, "application/json")
+
+
+def failure(status: int, message: str, headers: dict[str, str] | None = None) -> Response:
+    return answer(status, {"error": message}, headers)

@@ -1,0 +1,64 @@
+"""Starts one worker process: `python -m services.worker`."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+
+from prometheus_client import CollectorRegistry
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from services.worker.change_relay import ChangeRelay
+from services.worker.health import serve
+from services.worker.worker import Worker
+from shared import logging
+from shared.settings import Settings, SettingsError
+
+REDIS_TIMEOUT_SECONDS = 1
+
+
+def main() -> int:
+    try:
+        settings = Settings.from_env(os.environ)
+    except SettingsError as error:
+        print(f"hoplink: setting {error}", file=sys.stderr)
+        return 2
+    logging.configure("worker", settings.log_level)
+    registry = CollectorRegistry()
+    worker = create_worker(settings, registry)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: worker.stop())
+    try:
+        with serve(settings.worker_host, settings.worker_port, worker, registry):
+            worker.run()
+    except OSError as error:
+        print(
+            f"hoplink: worker can't listen on port {settings.worker_port}: {error}", file=sys.stderr
+        )
+        return 1
+    return 0
+
+
+def create_worker(settings: Settings, registry: CollectorRegistry) -> Worker:
+    """A worker and the clients it needs. It connects to nothing before it runs."""
+    redis = Redis.from_url(
+        settings.redis_url.get_secret_value(),
+        socket_timeout=REDIS_TIMEOUT_SECONDS,
+        socket_connect_timeout=REDIS_TIMEOUT_SECONDS,
+        client_name="hoplink-worker",
+        # The next step is the retry.
+        retry=Retry(NoBackoff(), 0),
+    )
+    return Worker(
+        settings.database_url.get_secret_value(),
+        ChangeRelay(redis, registry),
+        registry,
+        change_log_retention=settings.change_log_retention_seconds,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,120 @@
+"""The worker's loop: stand for election, and while active do the jobs."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+import psycopg2
+from prometheus_client import CollectorRegistry
+from redis import RedisError
+
+from services.worker.change_relay import INTERVAL_SECONDS, ChangeRelay, prune
+from services.worker.leadership import Candidate, candidate
+from shared import metrics
+from shared.database import Watchdog
+
+STANDBY_SECONDS = 0.5
+"""Between two tries to become active, or to reach PostgreSQL again."""
+PRUNE_SECONDS = 60.0
+
+_log = logging.getLogger(__name__)
+
+
+class StoreState:
+    """Whether a store answered when it was last asked; logs when that changes."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.is_up = False
+
+    def answered(self) -> None:
+        if not self.is_up:
+            _log.info("store is up", extra={"store": self.name})
+        self.is_up = True
+
+    def failed(self, error: Exception) -> None:
+        if self.is_up:
+            _log.error("store is down", extra={"store": self.name, "reason": str(error).strip()})
+        self.is_up = False
+
+
+class Worker:
+    """Active while it holds the lock; several may run, one is."""
+
+    def __init__(
+        self,
+        database_url: str,
+        relay: ChangeRelay,
+        registry: CollectorRegistry,
+        *,
+        change_log_retention: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._database_url = database_url
+        self._relay = relay
+        self._retention = change_log_retention
+        self._clock = clock
+        self._stop = threading.Event()
+        self.is_active = False
+        metrics.WORKER_ACTIVE.gauge(registry).set_function(lambda: self.is_active)
+        self._failures = metrics.WORKER_FAILURES.counter(registry)
+        self.database = StoreState("database")
+        self.redis = StoreState("redis")
+
+    def stop(self) -> None:
+        """Makes `run` return after the step under way. Safe in a signal handler."""
+        self._stop.set()
+
+    def state(self) -> dict[str, str]:
+        """What `/ready` tells."""
+        return {
+            "status": "ok" if self.database.is_up else "unavailable",
+            "role": "active" if self.is_active else "standby",
+            "database": "up" if self.database.is_up else "down",
+            "redis": "up" if self.redis.is_up else "down",
+        }
+
+    def run(self) -> None:
+        """Works until `stop`; no failure of a store ends it."""
+        watchdog = Watchdog()
+        try:
+            while not self._stop.is_set():
+                try:
+                    with candidate(self._database_url, watchdog) as me:
+                        self.database.answered()
+                        self._stand(me)
+                except psycopg2.Error as error:
+                    self.database.failed(error)
+                    self._stop.wait(STANDBY_SECONDS)
+        finally:
+            watchdog.close()
+
+    def _stand(self, me: Candidate) -> None:
+        while not self._stop.is_set():
+            if me.wins():
+                _log.info("active")
+                self.is_active = True
+                try:
+                    self._work(me)
+                finally:
+                    self.is_active = False
+                return
+            self._stop.wait(STANDBY_SECONDS)
+
+    def _work(self, me: Candidate) -> None:
+        prune_at = self._clock()
+        while not self._stop.is_set():
+            try:
+                self._relay.step(me.fetch)
+            except RedisError as error:
+                self._failures.labels("relay").inc()
+                self.redis.failed(error)
+            else:
+                self.redis.answered()
+            if self._clock() >= prune_at:
+                prune(me.fetch, seconds=self._retention)
+                prune_at = self._clock() + PRUNE_SECONDS
+            self._stop.wait(INTERVAL_SECONDS)

@@ -1,0 +1,125 @@
+"""Every metric: its name, type, labels and meaning, declared once.
+
+Services either build live objects from a declaration (`counter`, `gauge`) or, where a count must
+cost nothing, keep plain numbers and turn them into samples when they are scraped (`samples`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """A metric. Label values come from a fixed set of words of ours, never from a request."""
+
+    name: str
+    kind: Literal["counter", "gauge"]
+    help: str
+    labels: tuple[str, ...] = ()
+
+    def counter(self, registry: CollectorRegistry) -> Counter:
+        assert self.kind == "counter"
+        return Counter(self.name, self.help, self.labels, registry=registry)
+
+    def gauge(self, registry: CollectorRegistry) -> Gauge:
+        assert self.kind == "gauge"
+        return Gauge(self.name, self.help, self.labels, registry=registry)
+
+    def samples(self, values: Iterable[tuple[tuple[str, ...], float]]) -> Metric:
+        """One sample for each pair of label values and number."""
+        family = CounterMetricFamily if self.kind == "counter" else GaugeMetricFamily
+        metric = family(self.name, self.help, labels=self.labels)
+        for labels, value in values:
+            metric.add_metric(labels, value)
+        return metric
+
+    def sample(self, value: float) -> Metric:
+        return self.samples([((), value)])
+
+
+REDIRECTS = Declaration(
+    "hoplink_redirects_total",
+    "counter",
+    "Answers to GET /<short_code>, by outcome (found, absent, unavailable) "
+    "and the tier that gave it (local, redis, database, none)",
+    ("outcome", "tier"),
+)
+LOOKUPS_JOINED = Declaration(
+    "hoplink_lookups_joined_total",
+    "counter",
+    "Requests that waited for a look-up which another one had started",
+)
+LOOKUPS_PENDING = Declaration(
+    "hoplink_lookups_pending", "gauge", "Look-ups that wait on a store right now"
+)
+LOCAL_CACHE_LINKS = Declaration(
+    "hoplink_local_cache_links", "gauge", "Links in this redirector's own memory"
+)
+LOCAL_CACHE_BYTES = Declaration(
+    "hoplink_local_cache_bytes", "gauge", "Estimated memory of these links, in bytes"
+)
+LOCAL_CACHE_ABSENT = Declaration(
+    "hoplink_local_cache_absent", "gauge", "Unknown codes in this redirector's own memory"
+)
+LOCAL_CACHE_EVICTIONS = Declaration(
+    "hoplink_local_cache_evictions_total", "counter", "Links evicted to make room"
+)
+CHANGES_APPLIED = Declaration(
+    "hoplink_changes_applied_total",
+    "counter",
+    "Changes a redirector applied, by the way it heard of them (subscription, poll)",
+    ("way",),
+)
+CHANGES_POLLS_FAILED = Declaration(
+    "hoplink_change_polls_failed_total", "counter", "Polls of the change log that failed"
+)
+CHANGES_HEARING = Declaration(
+    "hoplink_changes_hearing",
+    "gauge",
+    "1 while the subscription proves that no change was missed, else 0: the log is then polled",
+)
+CHANGES_PROOF_AGE = Declaration(
+    "hoplink_changes_proof_age_seconds",
+    "gauge",
+    "Seconds since this redirector last knew of every change, or gave up knowing",
+)
+CHANGES_CUT_OFF = Declaration(
+    "hoplink_changes_cut_off",
+    "gauge",
+    "1 while the change log is out of reach: answers may be older than promised, else 0",
+)
+BREAKER_OPEN = Declaration(
+    "hoplink_breaker_open", "gauge", "1 while requests do without a store, else 0", ("store",)
+)
+STORE_FAILURES = Declaration(
+    "hoplink_store_failures_total",
+    "counter",
+    "Calls to a store that failed or took too long",
+    ("store",),
+)
+DATABASE_CONNECTIONS_IN_USE = Declaration(
+    "hoplink_database_connections_in_use", "gauge", "PostgreSQL connections running a query"
+)
+CHANGES_RELAYED = Declaration(
+    "hoplink_changes_relayed_total", "counter", "Changes the worker applied to Redis from the log"
+)
+CHANGES_REWOUND = Declaration(
+    "hoplink_changes_rewound_total",
+    "counter",
+    "Times the worker went back in the log: it just became active, or Redis had lost its tail",
+)
+WORKER_ACTIVE = Declaration(
+    "hoplink_worker_active", "gauge", "1 in the worker that does the work, 0 in those that wait"
+)
+WORKER_FAILURES = Declaration(
+    "hoplink_worker_failures_total",
+    "counter",
+    "Steps of a job (relay, prune) that failed and are tried again",
+    ("job",),
+)
