@@ -1,0 +1,29 @@
+"""Starts the API: `python -m services.api`."""
+
+from __future__ import annotations
+
+import logging as std_logging
+import os
+import sys
+
+from services.api.middleware import RequestId
+from services.api.server import Server
+from shared import logging
+from shared.settings import Settings, SettingsError
+
+
+def main() -> int:
+    try:
+        settings = Settings.from_env(os.environ)
+    except SettingsError as error:
+        print(f"hoplink: setting {error}", file=sys.stderr)
+        return 2
+    logging.configure("api", settings.log_level)
+    for handler in std_logging.getLogger().handlers:
+        handler.addFilter(RequestId())
+    Server(settings).run()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

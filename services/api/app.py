@@ -1,0 +1,70 @@
+"""Assembles the API."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import falcon
+from prometheus_client import CollectorRegistry
+
+from services.api import errors, redis_gate
+from services.api.change_publisher import ChangePublisher
+from services.api.connections import Connections
+from services.api.events import EventItem, EventList, Events, LinkEvents
+from services.api.link_writes import LinkWrites
+from services.api.middleware import Methods, Requests
+from services.api.pagination import Lists
+from services.api.parameters import IdConverter
+from services.api.read_cache import ReadCache
+from services.api.redis_gate import RedisGate
+from services.api.system import Health, Ready
+from services.api.urls import LinkItem, LinkList, Links, Shorten
+from services.api.users import UserItem, UserLinks, UserList, Users
+from shared import metrics
+from shared.database import Database, Watchdog
+from shared.settings import Settings
+
+
+def create_app(settings: Settings) -> falcon.App[Any, Any]:
+    """The API as a WSGI application, with clients of its own; it connects when it is asked."""
+    registry = CollectorRegistry()
+    redis = RedisGate(
+        redis_gate.connect(settings.redis_url.get_secret_value(), size=settings.api_threads),
+        metrics.STORE_FAILURES.counter(registry).labels("redis"),
+    )
+    connections = Connections(
+        Database(
+            settings.database_url.get_secret_value(),
+            size=settings.api_threads,
+            statement_timeout_ms=settings.statement_timeout_ms,
+            name="hoplink-api",
+        ),
+        Watchdog(),
+        statement_timeout_seconds=settings.statement_timeout_ms / 1_000,
+    )
+    publisher = ChangePublisher(redis)
+    cache = ReadCache(redis)
+    lists = Lists(connections, cache, settings.base_url)
+    users = Users(connections, publisher)
+    links = Links(connections, LinkWrites(connections, publisher), settings.base_url)
+    events = Events(connections, publisher)
+    limit = settings.api_max_body_bytes
+
+    around: list[Any] = [Requests(), Methods()]
+    app = falcon.App(middleware=around)
+    app.req_options.strip_url_path_trailing_slash = True
+    app.router_options.converters["id"] = IdConverter
+    errors.install(app)
+
+    app.add_route("/health", Health())
+    app.add_route("/ready", Ready(connections, redis))
+    app.add_route("/users", UserList(users, lists, limit))
+    app.add_route("/users/{user_id:id}", UserItem(users, cache, limit))
+    app.add_route("/users/{user_id:id}/urls", UserLinks(users, lists, links.listing()))
+    app.add_route("/shorten", Shorten(links, limit))
+    app.add_route("/urls", LinkList(links, lists, limit))
+    app.add_route("/urls/{url_id:id}", LinkItem(links, cache, limit))
+    app.add_route("/urls/{url_id:id}/events", LinkEvents(links, lists))
+    app.add_route("/events", EventList(events, lists, limit))
+    app.add_route("/events/{event_id:id}", EventItem(events))
+    return app

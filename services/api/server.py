@@ -1,0 +1,101 @@
+"""gunicorn, set up for the API."""
+
+from __future__ import annotations
+
+import http
+from typing import Any
+
+from gunicorn import util
+from gunicorn.app.base import BaseApplication
+from gunicorn.glogging import Logger
+from gunicorn.http.errors import (
+    ExpectationFailed,
+    InvalidResponseHeader,
+    InvalidResponseHeaderName,
+    LimitRequestHeaders,
+    LimitRequestLine,
+    ParseException,
+    UnsupportedTransferCoding,
+)
+from gunicorn.workers.gthread import ThreadWorker
+
+from services.api import errors
+from services.api.app import create_app
+from shared.settings import Settings
+
+KEEP_ALIVE_SECONDS = 75
+"""Longer than nginx keeps an idle connection to us, so that nginx is the one to close it."""
+DRAIN_SECONDS = 30
+"""Longest wait for open requests when the API stops."""
+MAX_REQUEST_LINE = 8_190
+MAX_HEADERS = 100
+
+_STATUSES: dict[type[Exception], http.HTTPStatus] = {
+    LimitRequestLine: http.HTTPStatus.REQUEST_URI_TOO_LONG,
+    LimitRequestHeaders: http.HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+    ExpectationFailed: http.HTTPStatus.EXPECTATION_FAILED,
+    UnsupportedTransferCoding: http.HTTPStatus.NOT_IMPLEMENTED,
+}
+
+_OUR_FAULT = (InvalidResponseHeader, InvalidResponseHeaderName)
+
+
+class Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
+    """A master in the foreground that keeps API_WORKERS processes of API_THREADS threads alive."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        super().__init__()
+
+    def load_config(self) -> None:
+        options = {
+            "bind": f"{self._settings.api_host}:{self._settings.api_port}",
+            "workers": self._settings.api_workers,
+            "threads": self._settings.api_threads,
+            "worker_class": Worker,
+            "keepalive": KEEP_ALIVE_SECONDS,
+            "graceful_timeout": DRAIN_SECONDS,
+            "limit_request_line": MAX_REQUEST_LINE,
+            "limit_request_fields": MAX_HEADERS,
+            "logger_class": Log,
+            "loglevel": self._settings.log_level.lower(),
+            "errorlog": None,
+            "control_socket_disable": True,
+        }
+        for name, value in options.items():
+            self.cfg.set(name, value)
+
+    def load(self) -> Any:
+        """Runs in each worker process, so that no connection is shared between them."""
+        return create_app(self._settings)
+
+
+class Log(Logger):  # type: ignore[misc]
+    """gunicorn's own messages, among all others instead of beside them."""
+
+    def setup(self, cfg: Any) -> None:
+        super().setup(cfg)
+        self.error_log.propagate = True
+
+
+class Worker(ThreadWorker):  # type: ignore[misc]
+    """Answers what never gets as far as the application in JSON, too."""
+
+    def handle_error(self, _req: Any, client: Any, _addr: Any, exc: Exception) -> None:
+        """Called with what parsing or answering a request raised; the connection is then closed."""
+        if isinstance(exc, ParseException) and not isinstance(exc, _OUR_FAULT):
+            status = _STATUSES.get(type(exc), http.HTTPStatus.BAD_REQUEST)
+            message = status.phrase.lower()
+            self.log.info("refused a request that is not HTTP: %s", exc)
+        else:
+            status, message = http.HTTPStatus.INTERNAL_SERVER_ERROR, "internal error"
+            self.log.error("request failed outside the application", exc_info=exc)
+        body = errors.body(message)
+        head = (
+            f"HTTP/1.1 {status.value} {status.phrase}\r\nConnection: close\r\n"
+            f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        )
+        try:
+            util.write_nonblock(client, head.encode("ascii") + body)
+        except OSError as error:
+            self.log.debug("the client did not wait for its error: %s", error)
