@@ -1,0 +1,116 @@
+"""PostgreSQL and Valkey for tests."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg2
+import redis
+
+from infra.local.accounts import unprivileged
+from infra.local.stores import Postgres, Store, Valkey
+from shared.migrations import migrate
+from tests.support.processes import ServerProcess
+
+HISTORY = "schema_migration"
+"""The table in which the migration runner keeps what it applied."""
+
+
+class StoreProcess(ServerProcess):
+    """A store with its data in a folder of its own."""
+
+    def __init__(self, store: Store) -> None:
+        store.prepare()
+        super().__init__(
+            store.name,
+            store.argv,
+            log=store.folder.with_suffix(".log"),
+            account=store.account,
+        )
+        self.store = store
+        self.url = store.url
+        self.port = store.port
+
+    def is_ready(self) -> bool:
+        return self.store.is_ready()
+
+
+class PostgresProcess(StoreProcess):
+    """PostgreSQL with the migrated database `hoplink`."""
+
+    # The default, SIGTERM, waits for clients to hang up.
+    STOP_SIGNAL = signal.SIGINT
+
+    def migrate(self) -> None:
+        migrate(self.url)
+
+    def empty(self) -> None:
+        """Truncates all tables; ids start from 1 again."""
+        connection = psycopg2.connect(self.url, connect_timeout=5)
+        try:
+            with connection, connection.cursor() as cursor:
+                # A test that left a transaction open must not hang the next one.
+                cursor.execute("SET lock_timeout = '5s'")
+                cursor.execute(
+                    "SELECT string_agg(format('%%I', tablename), ', ') FROM pg_tables"
+                    " WHERE schemaname = 'public' AND tablename <> %s",
+                    (HISTORY,),
+                )
+                (tables,) = cursor.fetchone() or (None,)
+                if tables:
+                    cursor.execute(f"TRUNCATE {tables} RESTART IDENTITY CASCADE")
+        finally:
+            connection.close()
+
+
+class ValkeyProcess(StoreProcess):
+    """Valkey."""
+
+    def empty(self) -> None:
+        """Deletes all keys."""
+        with redis.Redis.from_url(self.url, socket_timeout=5) as client:
+            client.flushall()
+
+
+@contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """A folder for servers' data that the account they run as can enter; deleted afterwards."""
+    account = unprivileged()
+    folder = Path(tempfile.mkdtemp(prefix="hoplink-test-"))
+    folder.chmod(0o755)
+    if account is not None and not account.can_enter(folder):
+        folder.rmdir()
+        folder = Path(tempfile.mkdtemp(prefix="hoplink-test-", dir="/var/tmp"))
+        folder.chmod(0o755)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
+
+
+@contextmanager
+def running_postgres(folder: Path, port: int) -> Iterator[PostgresProcess]:
+    """A PostgreSQL that doesn't wait for the disk; gone afterwards."""
+    process = PostgresProcess(Postgres(folder / "postgres", port, unprivileged(), durable=False))
+    try:
+        process.start()
+        process.migrate()
+        yield process
+    finally:
+        process.kill()
+
+
+@contextmanager
+def running_valkey(folder: Path, port: int) -> Iterator[ValkeyProcess]:
+    """A Valkey; gone afterwards."""
+    process = ValkeyProcess(Valkey(folder / "valkey", port, unprivileged()))
+    try:
+        process.start()
+        yield process
+    finally:
+        process.kill()
