@@ -8,6 +8,7 @@ import sys
 import uvicorn
 
 from services.redirector.app import create_app
+from services.redirector.fast_lane import FastLaneProtocol
 from shared import logging
 from shared.settings import Settings, SettingsError
 
@@ -24,7 +25,7 @@ def main() -> int:
         host=settings.redirector_host,
         port=settings.redirector_port,
         loop="uvloop",
-        http="httptools",
+        http=FastLaneProtocol,
         ws="none",
         log_config=None,
         access_log=False,

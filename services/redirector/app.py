@@ -16,6 +16,7 @@ from starlette.exceptions import HTTPException
 
 from services.redirector.breaker import Breaker
 from services.redirector.changes import ChangeFeed
+from services.redirector.fast_lane import STATE_KEY, FastLane
 from services.redirector.link_store import LinkStore
 from services.redirector.local_cache import LocalCache
 from services.redirector.metrics import RedirectorCollector
@@ -58,22 +59,31 @@ def create_app(settings: Settings) -> Starlette:
         redis_batches=settings.redirector_redis_connections,
         database_batches=settings.redirector_database_connections,
     )
+    lane = FastLane(local, feed)
     registry = CollectorRegistry()
     registry.register(
-        RedirectorCollector(resolver, local, feed, (redis_breaker, database_breaker), lookups)
+        RedirectorCollector(
+            resolver=resolver,
+            lane=lane,
+            local=local,
+            feed=feed,
+            breakers=(redis_breaker, database_breaker),
+            pool=lookups,
+        )
     )
     system = System(registry, database_breaker, redis_breaker)
 
     @asynccontextmanager
-    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+    async def lifespan(_app: Starlette) -> AsyncIterator[dict[str, FastLane]]:
         async with asyncio.TaskGroup() as tasks:
             background = [
                 tasks.create_task(feed.run(resolver.forget)),
+                tasks.create_task(lane.sweep(settings.redirector_keep_alive_seconds)),
                 tasks.create_task(redis_breaker.watch(redis.ping)),
                 tasks.create_task(database_breaker.watch(lookups.ping)),
             ]
             system.serving = True
-            yield
+            yield {STATE_KEY: lane}
             system.serving = False
             await resolver.drain()
             for task in background:

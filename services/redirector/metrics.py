@@ -9,29 +9,35 @@ from prometheus_client.registry import Collector
 
 from services.redirector.breaker import Breaker
 from services.redirector.changes import ChangeFeed
+from services.redirector.fast_lane import FastLane
 from services.redirector.local_cache import LocalCache
 from services.redirector.postgres import Pool
-from services.redirector.resolver import Resolver
+from services.redirector.resolver import Resolver, Tier
 from shared import metrics
 
 
 class RedirectorCollector(Collector):
     def __init__(
         self,
+        *,
         resolver: Resolver,
+        lane: FastLane,
         local: LocalCache,
         feed: ChangeFeed,
         breakers: Sequence[Breaker],
         pool: Pool,
     ) -> None:
         self._resolver = resolver
+        self._lane = lane
         self._local = local
         self._feed = feed
         self._breakers = breakers
         self._pool = pool
 
     def collect(self) -> Iterable[Metric]:
-        yield metrics.REDIRECTS.samples(self._resolver.answers.items())
+        answers = self._resolver.answers.copy()
+        answers["found", Tier.LOCAL] += self._lane.hits
+        yield metrics.REDIRECTS.samples(answers.items())
         yield metrics.LOOKUPS_JOINED.sample(self._resolver.joined)
         yield metrics.LOOKUPS_PENDING.sample(self._resolver.pending)
         yield metrics.LOCAL_CACHE_LINKS.sample(len(self._local.links))
