@@ -11,7 +11,7 @@ SOURCES := $(wildcard services shared infra monitoring seed loadtest tests)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install run test lint format seed lock clean
+.PHONY: help install run test lint format seed docs lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
@@ -40,6 +40,9 @@ format: install ## rewrite the code in the project's style
 
 seed: install ## load the sample data into the stack that `make run` started
 	@$(VENV)/python -m seed.load
+
+docs: install ## write what .env.example and docs/CONFIGURATION.md say of the settings
+	@$(VENV)/python -m infra.settings_docs
 
 lock: ## pin the requirements anew; UPGRADE=--upgrade takes the newest versions
 	@PYTHON="$(PYTHON)" infra/requirements/lock.sh $(UPGRADE)
