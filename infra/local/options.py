@@ -1,0 +1,70 @@
+"""What `make run` was asked for, by the environment and `.env`."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from dotenv import dotenv_values
+
+from infra.local.errors import StackError
+
+ROOT = Path(__file__).resolve().parents[2]
+MAX_REDIRECTORS = 64
+
+
+@dataclass(frozen=True)
+class Options:
+    """How the local stack is to run."""
+
+    environ: Mapping[str, str]
+    """The environment over `.env`; the services get all of it."""
+    port: int
+    data_dir: Path
+    data_dir_given: bool
+    """False: the default, which may be replaced by one that works."""
+    redirectors: int
+    trusted_proxies: tuple[str, ...]
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str], root: Path = ROOT) -> Self:
+        """Raises StackError, naming the variable that can't be used."""
+        from_file = {name: value or "" for name, value in dotenv_values(root / ".env").items()}
+        merged = {**from_file, **environ}
+        # .env is looked at only for what the environment leaves out or leaves empty.
+        merged |= {name: value for name, value in from_file.items() if not environ.get(name)}
+        given = merged.get("DATA_DIR", "")
+        return cls(
+            environ=merged,
+            port=_number(merged, "PORT", default=5001, largest=65_535),
+            data_dir=_absolute(root / (Path(given).expanduser() if given else ".data")),
+            data_dir_given=bool(given),
+            redirectors=_number(merged, "REDIRECTORS", default=1, largest=MAX_REDIRECTORS),
+            trusted_proxies=tuple(merged.get("TRUSTED_PROXIES", "").replace(",", " ").split()),
+        )
+
+
+def pointer(root: Path = ROOT) -> Path:
+    """Where tools look for run.json, wherever the data is."""
+    return _absolute(root / ".data" / "run.json")
+
+
+def fallback_data_dir(root: Path = ROOT) -> Path:
+    """A data folder that everybody can enter, the same for each run of this checkout."""
+    digest = hashlib.sha256(os.fsencode(_absolute(root))).hexdigest()[:10]
+    return Path("/var/tmp") / f"hoplink-{digest}"  # noqa: S108  # made private, checked when used
+
+
+def _absolute(path: Path) -> Path:
+    return Path(os.path.realpath(path))
+
+
+def _number(environ: Mapping[str, str], name: str, *, default: int, largest: int) -> int:
+    text = environ.get(name) or str(default)
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= largest:
+        raise StackError(f"{name}={text} is no number from 1 to {largest}")
+    return int(text)
