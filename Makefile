@@ -1,7 +1,6 @@
 # `make` lists the targets. All of them need python3 (3.11 or newer) and make, nothing else.
 
 PYTHON ?= python3
-PORT ?= 5001
 # At most two cores are used for tests by default: each parallel worker starts its own servers.
 TEST_WORKERS ?= 2
 PYTEST_ARGS ?=
@@ -23,7 +22,7 @@ install: ## make .venv from the locked requirements (the other targets do it whe
 	@"$(PYTHON)" infra/install.py
 
 run: install ## start everything on PORT (5001), data in DATA_DIR (.data); Ctrl-C stops it
-	@PORT="$(PORT)" exec $(VENV)/python -m infra.local
+	@exec $(VENV)/python -m infra.local
 
 test: install ## run all tests against a real PostgreSQL, Valkey and nginx
 	@$(VENV)/python -m pytest -n $(TEST_WORKERS) $(PYTEST_ARGS)

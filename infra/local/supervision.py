@@ -29,6 +29,7 @@ logfile_maxbytes = 5MB
 logfile_backups = 2
 pidfile = {folder}/supervisord.pid
 minfds = 1024
+user = {user}
 
 [unix_http_server]
 file = {socket}
@@ -164,7 +165,7 @@ class Supervisor:
             return method(proxy.supervisor)
 
     def _write_config(self, programs: Sequence[Program]) -> None:
-        config = _CONFIG.format(folder=FOLDER, socket=self._socket)
+        config = _CONFIG.format(folder=FOLDER, socket=self._socket, user=os.geteuid())
         for program in programs:
             program.save(self._data_dir)
             config += _PROGRAM.format(
