@@ -2,46 +2,88 @@
 
 The API adds a row in the transaction that changes a link. Ids are given out before a transaction
 commits, so "every id above the last one seen" would pass over a slow one. Each row therefore
-carries its transaction's id, and a reader keeps a *horizon*: the oldest transaction that was
-still running when it read. What was not visible then has a transaction id at or above the
-horizon, so "all rows from the horizon on" misses nothing, however long a transaction takes.
+carries its transaction's id, and a reader keeps a *snapshot*: which transactions had ended when
+it last read. "Every row of a transaction that had not" is then exactly what is new to it, however
+long transactions take and in whatever order they end.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, NamedTuple, Self
 
 ADD = "INSERT INTO change_log (short_code) VALUES (%s)"
 """Runs in the transaction that makes the change. NULL: links were imported."""
 
+NOW = "SELECT pg_current_snapshot()::text"
+"""The snapshot of now, as text, for a reader that holds nothing older."""
+
 READ = """
-SELECT now.horizon, floor.xid::text::bigint, log.id, log.short_code
-FROM (SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS horizon) AS now
-CROSS JOIN change_log_floor AS floor
-LEFT JOIN change_log AS log ON log.xid >= %(horizon)s::text::xid8
+SELECT pg_current_snapshot()::text, (SELECT xid::text::bigint FROM change_log_floor),
+    log.id, log.short_code
+FROM (VALUES (1)) AS always
+LEFT JOIN (
+    SELECT id, short_code FROM change_log
+    WHERE xid >= %(next)s::text::xid8 OR xid = ANY(%(running)s::text[]::xid8[])
+    LIMIT %(limit)s
+) AS log ON true
 """
-"""Parameter: `horizon`, an integer. The rows, always at least one, are for `Reader.take`."""
-
-HORIZON = "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint"
-"""The horizon of now, for a reader that holds nothing older."""
-
-HORIZON_BEFORE = """
-SELECT least(min(xid), pg_snapshot_xmin(pg_current_snapshot()))::text::bigint
-FROM change_log WHERE created_at > clock_timestamp() - make_interval(secs => %(seconds)s)
-"""
-"""A horizon below the changes of the last `seconds`."""
+"""Parameters by `read_parameters`. The rows, always at least one, are for `read_changes`."""
 
 PRUNE = """
-WITH pruned AS (
-    DELETE FROM change_log WHERE created_at < clock_timestamp() - make_interval(secs => %(seconds)s)
-    RETURNING xid
+WITH old AS (
+    SELECT id FROM change_log
+    WHERE created_at < clock_timestamp() - make_interval(secs => %(seconds)s)
+        AND xid < pg_snapshot_xmin(pg_current_snapshot())
+    ORDER BY created_at
+    LIMIT %(limit)s
+), pruned AS (
+    DELETE FROM change_log WHERE id IN (SELECT id FROM old) RETURNING xid
+), newest AS (
+    SELECT max(xid) AS xid, count(*) AS pruned FROM pruned
+), moved AS (
+    UPDATE change_log_floor AS floor SET xid = greatest(floor.xid, newest.xid)
+    FROM newest WHERE newest.pruned > 0
 )
-UPDATE change_log_floor SET xid = greatest(xid, (SELECT max(xid) FROM pruned))
+SELECT pruned FROM newest
 """
-"""Drops the rows older than `seconds`; the floor tells a reader from before that it missed some."""
+"""Drops at most `limit` rows older than `seconds` and tells how many there were. The floor tells
+a reader from before that it missed some; one that has read since all of them ended, it did not."""
 
-Row = tuple[int, int, int | None, str | None]
+Row = tuple[str, int | None, int | None, str | None]
+
+
+class Snapshot(NamedTuple):
+    """Which transactions had ended at a moment: those below `next`, save for the `running`."""
+
+    first: int
+    """The oldest that was running, or else `next`."""
+    next: int
+    running: tuple[int, ...]
+
+    @classmethod
+    def read(cls, text: str) -> Self:
+        """Takes PostgreSQL's form of it, as `str` gives it; raises ValueError for anything else."""
+        first, following, running = text.split(":")
+        return cls(
+            int(first), int(following), tuple(map(int, running.split(",") if running else ()))
+        )
+
+    def __str__(self) -> str:
+        return f"{self.first}:{self.next}:{','.join(map(str, self.running))}"
+
+    def covers(self, other: Snapshot) -> bool:
+        """Whether all that had ended at `other` had ended here, both being of one database.
+
+        Transactions only ever end, so of two snapshots the one in which more have ended is the
+        later one, and holds everything of the other.
+        """
+        return self._ended >= other._ended
+
+    @property
+    def _ended(self) -> int:
+        return self.next - len(self.running)
 
 
 @dataclass(frozen=True)
@@ -58,28 +100,18 @@ class Changes:
         return bool(self.codes) or self.absent or self.everything
 
 
-class Reader:
-    """Where one reader stands in the log."""
+def read_parameters(since: Snapshot, *, limit: int) -> dict[str, Any]:
+    """For `READ`. More than `limit` new rows count as a log that no longer tells."""
+    running = [str(transaction) for transaction in since.running]
+    return {"next": since.next, "running": running, "limit": limit + 1}
 
-    def __init__(self, horizon: int) -> None:
-        self.horizon = horizon
-        self._seen: frozenset[int] = frozenset()
 
-    def take(self, rows: Iterable[Row]) -> Changes:
-        """The changes among the rows of `READ` that were not taken before; moves the horizon."""
-        before, floor = self.horizon, 0
-        changed: dict[int, str | None] = {}
-        for self.horizon, floor, row_id, code in rows:  # noqa: B007  # the same in every row
-            if row_id is not None:
-                changed[row_id] = code
-        new = [code for row_id, code in changed.items() if row_id not in self._seen]
-        self._seen = frozenset(changed)
-        return Changes(
-            codes=tuple(dict.fromkeys(code for code in new if code is not None)),
-            absent=None in new,
-            everything=floor >= before or self.horizon < before,
-        )
-
-    def skip_to(self, horizon: int) -> None:
-        """Moves on without reading: the caller knows of every change below `horizon`."""
-        self.horizon = max(self.horizon, horizon)
+def read_changes(rows: Sequence[Row], since: Snapshot, *, limit: int) -> tuple[Changes, Snapshot]:
+    """What changed after `since`, by the rows of `READ`, and the snapshot that this leads to."""
+    text, floor, _, _ = rows[0]
+    now = Snapshot.read(text)
+    if floor is None or floor >= since.first or not now.covers(since) or len(rows) > limit:
+        return Changes(everything=True), now
+    new = [code for _, _, row_id, code in rows if row_id is not None]
+    codes = tuple(dict.fromkeys(code for code in new if code is not None))
+    return Changes(codes=codes, absent=None in new), now

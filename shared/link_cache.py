@@ -4,10 +4,11 @@ Nobody writes a new value over an old one. A reader that misses takes a *lease*,
 PostgreSQL, and its fill is accepted only while that lease is still there. A change deletes
 value and lease in one step. So no slow reader, however late, brings an old answer back.
 
-Changes are also published. The worker's `ADVANCE` moves the *position*, the change-log horizon
-up to which this very data set has had every change applied, and publishes it as a heartbeat. Each
-position is a word of its own, so a Redis that lost its tail is known by an older one: the worker
-then applies the log from there.
+Changes are also published. The worker's `ADVANCE` moves the *position*, the snapshot of the change
+log of which this very data set has had every change applied, and publishes it as a heartbeat. A
+Redis that lost its tail, or lagged behind, is known by an older position: the worker applies the
+log from there, and until then a reader that knows of newer changes doesn't believe what it says.
+Each position has a word of its own, so that of two workers only one moves it.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from shared.change_log import Changes
+from shared.change_log import Changes, Snapshot
 
 CHANNEL = "hoplink:changes"
 POSITION = "hoplink:position"
@@ -26,8 +27,9 @@ LEASE_MS = 2_000
 
 _LINK, _LEASE, _ABSENT = "link:1:", "lease:1:", "absent:1:"
 """The number is the version of the encoding: another one never reads these."""
-ALL_KEYS = tuple(f"{prefix}*" for prefix in (_LINK, _LEASE, _ABSENT))
-"""Patterns of every key that holds or guards an answer."""
+ALL_KEYS = tuple(f"{prefix}*" for prefix in (_LEASE, _LINK, _ABSENT))
+"""Patterns of every key that guards or holds an answer. Who deletes them all begins with the
+leases: whatever was filled with one before it went is then found among the answers."""
 
 ABSENT = b""
 """The encoded answer "no such link"."""
@@ -74,7 +76,7 @@ end
 GET_OR_LEASE = f"""
 local token, lease_ms = ARGV[1], ARGV[2]
 local generation = redis.call('GET', '{GENERATION}') or '0'
-local reply = {{generation}}
+local reply = {{generation, redis.call('GET', '{POSITION}') or ''}}
 for i = 3, #ARGV do
   local code = ARGV[i]
   local value = redis.call('GET', '{_LINK}' .. code)
@@ -125,15 +127,29 @@ local position = redis.call('GET', '{POSITION}') or ''
 if position ~= ARGV[1] then
   return 0
 end
-forget(ARGV[5], 7)
-if ARGV[6] ~= '' then
-  redis.call('PUBLISH', '{CHANNEL}', 'everything')
-end
+forget(ARGV[5], 6)
 redis.call('SET', '{POSITION}', ARGV[2])
 redis.call('PUBLISH', '{CHANNEL}', 'heartbeat ' .. ARGV[3] .. ' ' .. ARGV[4])
 return 1
 """
 """Arguments by `advance_arguments`; replies 0, having done nothing, where the position differs."""
+
+
+class Position(NamedTuple):
+    """How far a data set of Redis has had the changes of the change log applied."""
+
+    snapshot: Snapshot
+    word: str
+    """Never used twice."""
+
+    def __str__(self) -> str:
+        return f"{self.snapshot} {self.word}"
+
+    @classmethod
+    def read(cls, value: bytes) -> Position:
+        """Raises ValueError for a value that isn't a position."""
+        snapshot, word = value.decode().split(" ")
+        return cls(Snapshot.read(snapshot), word)
 
 
 @dataclass(frozen=True)
@@ -145,6 +161,13 @@ class Looked:
     """Codes that the asker may fill."""
     generation: bytes
     """Of negative answers; a fill hands it back."""
+    position: Position | None
+
+    def covers(self, known: Snapshot | None) -> bool:
+        """Whether every change that is `known` has been applied to what was found."""
+        if known is None or self.position is None:
+            return False
+        return self.position.snapshot.covers(known)
 
 
 def get_or_lease_arguments(token: bytes, codes: Sequence[str]) -> list[bytes | str | int]:
@@ -153,17 +176,19 @@ def get_or_lease_arguments(token: bytes, codes: Sequence[str]) -> list[bytes | s
 
 
 def read_get_or_lease(codes: Sequence[str], reply: Sequence[bytes | int]) -> Looked:
-    """Raises ValueError for a value that `encode` didn't make."""
+    """Raises ValueError for a value that `encode` didn't make, or a position that isn't one."""
     found: dict[str, Link | None] = {}
     leased = set()
-    generation = reply[0]
+    generation, position, *values = reply
     assert isinstance(generation, bytes)
-    for code, value in zip(codes, reply[1:], strict=True):
+    assert isinstance(position, bytes)
+    for code, value in zip(codes, values, strict=True):
         if isinstance(value, bytes):
             found[code] = decode(value)
         elif value == 1:
             leased.add(code)
-    return Looked(found, frozenset(leased), generation)
+    at = Position.read(position) if position else None
+    return Looked(found, frozenset(leased), generation, at)
 
 
 def fill_arguments(
@@ -186,48 +211,30 @@ def invalidate_arguments(codes: Iterable[str], *, absent_generation: str = "") -
     return [absent_generation, *codes]
 
 
-class Position(NamedTuple):
-    """How far a data set of Redis has had the changes of the change log applied."""
-
-    horizon: int
-    word: str
-    """Never used twice."""
-
-    def __str__(self) -> str:
-        return f"{self.horizon} {self.word}"
-
-    @classmethod
-    def read(cls, value: bytes) -> Position:
-        """Raises ValueError for a value that isn't a position."""
-        horizon, word = value.decode().split(" ")
-        return cls(int(horizon), word)
-
-
 def advance_arguments(
     found: Position | None,
-    start: int,
+    start: Snapshot,
     to: Position,
     changes: Changes,
     *,
     absent_generation: str,
 ) -> list[str]:
-    """Applies `changes`, which are all from horizon `start` on, where the position is `found`."""
+    """Applies `changes`, which are all since `start`, where the position is `found`."""
     return [
         "" if found is None else str(found),
         str(to),
         str(start),
-        str(to.horizon),
+        str(to.snapshot),
         absent_generation if changes.absent else "",
-        "everything" if changes.everything else "",
         *changes.codes,
     ]
 
 
 class Heartbeat(NamedTuple):
-    """Every change between two horizons of the change log has been published before this."""
+    """Every change between two snapshots of the change log has been published before this."""
 
-    start: int
-    end: int
+    start: Snapshot
+    end: Snapshot
 
 
 def read_message(message: bytes) -> Changes | Heartbeat:
@@ -235,11 +242,9 @@ def read_message(message: bytes) -> Changes | Heartbeat:
     kind, *words = message.decode().split(" ")
     if kind == "codes":
         return Changes(codes=tuple(words))
-    if kind == "everything":
-        return Changes(everything=True)
     if kind == "absent":
         return Changes(absent=True)
     if kind == "heartbeat":
         start, end = words
-        return Heartbeat(int(start), int(end))
+        return Heartbeat(Snapshot.read(start), Snapshot.read(end))
     raise ValueError(f"unknown message {message[:80]!r}")

@@ -1,8 +1,8 @@
 """Hears of changed links and has them forgotten: by subscription, and by polling the change log.
 
-The worker's heartbeats travel the same way as the changes and say how far the log has been
-published, so silence, a gap and a Redis that lost its tail are all noticed. While no heartbeat
-comes, the log itself is polled.
+The worker's heartbeats travel the same way as the changes and say from where to where the log has
+been published, so silence, a gap and messages that were held up are all noticed. While no
+heartbeat comes that carries on from what is known, the log itself is polled.
 """
 
 from __future__ import annotations
@@ -13,19 +13,20 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from enum import StrEnum
 
-import psycopg2
 from redis.asyncio import Redis
 
-from services.redirector.postgres import Pool, Unreachable
+from services.redirector.postgres import Pool
 from shared import change_log
-from shared.change_log import Changes, Reader
-from shared.link_cache import CHANNEL, read_message
+from shared.change_log import Changes, Snapshot
+from shared.link_cache import CHANNEL, Heartbeat, read_message
 
 SILENCE_SECONDS = 1.0
-"""Without a heartbeat for so long, the log is polled and Redis is not believed."""
+"""Without a heartbeat for so long, the log is polled."""
 POLL_SECONDS = 1.0
 """From the start of one poll to the start of the next."""
 POLL_TIMEOUT_SECONDS = 0.5
+POLL_LIMIT = 20_000
+"""Changes that one poll applies. After more of them the cache is emptied: that is less work."""
 FRESH_SECONDS = 2.0
 """How long what was learned of changes covers answers from the local cache."""
 RESTART_SECONDS = 0.2
@@ -47,6 +48,8 @@ class ChangeFeed:
 
     An answer from the local cache is no older than the bounds of docs/ARCHITECTURE.md while
     `is_fresh()`. That ends by itself only when this process was stopped or stalled.
+
+    `known` is the snapshot of the change log whose changes have all been applied here, or None.
     """
 
     def __init__(
@@ -64,7 +67,7 @@ class ChangeFeed:
         self._database = database
         self._clock = clock
         self._forget: Callable[[Changes], None] = _nobody
-        self._reader: Reader | None = None
+        self.known: Snapshot | None = None
         self._heard_at = float("-inf")
         self._fresh_until = float("-inf")
         self._poll_now = asyncio.Event()
@@ -83,14 +86,12 @@ class ChangeFeed:
         return self._clock() - (self._fresh_until - FRESH_SECONDS)
 
     async def confirm(self, seconds: float) -> None:
-        """Waits until the change log has been looked at, or has turned out to be out of reach."""
-        self._polled.clear()
-        self._poll_now.set()
-        try:
-            async with asyncio.timeout(seconds):
+        """Returns when it `is_fresh()`; raises TimeoutError."""
+        async with asyncio.timeout(seconds):
+            while not self.is_fresh():
+                self._polled.clear()
+                self._poll_now.set()
                 await self._polled.wait()
-        except TimeoutError:
-            _log.warning("local answers could not be confirmed in time")
 
     async def run(self, forget: Callable[[Changes], None]) -> None:
         """Listens and polls for ever; tells `forget` of every change."""
@@ -105,34 +106,48 @@ class ChangeFeed:
                 await work()
             except Exception as error:  # noqa: BLE001  # the feed must outlive any failure
                 _log.warning("change feed interrupted", extra={"reason": repr(error)})
-            self._heard_at = float("-inf")
-            self._poll_now.set()
             await asyncio.sleep(RESTART_SECONDS)
 
     async def _listen(self) -> None:
-        async with self._redis.pubsub() as subscription:
-            async with asyncio.timeout(SILENCE_SECONDS):
-                await subscription.subscribe(CHANNEL)
-            while True:
-                async with asyncio.timeout(HALF_OPEN_SECONDS):
-                    message = await subscription.get_message(timeout=None)
-                if message is not None and message["type"] == "message":
-                    self.hear(message["data"])
+        try:
+            async with self._redis.pubsub() as subscription:
+                async with asyncio.timeout(SILENCE_SECONDS):
+                    await subscription.subscribe(CHANNEL)
+                while True:
+                    async with asyncio.timeout(HALF_OPEN_SECONDS):
+                        message = await subscription.get_message(timeout=None)
+                    if message is not None and message["type"] == "message":
+                        self.hear(message["data"])
+        finally:
+            self._heard_at = float("-inf")
+            self._poll_now.set()
 
     def hear(self, data: bytes) -> None:
         """Takes one message of the subscription; raises ValueError for an unknown one."""
         message = read_message(data)
         if isinstance(message, Changes):
             self._apply(message, Way.SUBSCRIPTION)
-            if message.everything:
-                self._reader = None
-        elif self._reader is not None and message.start <= self._reader.horizon:
-            self._reader.skip_to(message.end)
+        elif self._carries_on(message):
+            self.known = message.end
             self._heard_at = self._clock()
+            self.cut_off = False
             self._confirmed(self._heard_at)
         else:
-            _log.info("changes were missed, asking the log", extra={"from": message.start})
             self._poll_now.set()
+
+    def _carries_on(self, heartbeat: Heartbeat) -> bool:
+        """Whether nothing was missed before it, and it tells of now.
+
+        One that was held up, by a Redis that was frozen, tells of less than a poll did since. One
+        that comes after a stall of this process may have waited in a buffer: it can carry a proof
+        on, but only a poll begins a new one.
+        """
+        return (
+            self.known is not None
+            and self.known.covers(heartbeat.start)
+            and heartbeat.end.covers(self.known)
+            and self.is_fresh()
+        )
 
     async def _poll(self) -> None:
         while True:
@@ -153,7 +168,7 @@ class ChangeFeed:
         try:
             async with asyncio.timeout(POLL_TIMEOUT_SECONDS):
                 changes = await self._read_log()
-        except (Unreachable, TimeoutError, psycopg2.Error) as error:
+        except Exception as error:  # noqa: BLE001  # whatever it is, the log could not be read
             self.polls_failed += 1
             if not self.cut_off:
                 _log.error("cut off from the change log", extra={"reason": repr(error)})
@@ -167,14 +182,19 @@ class ChangeFeed:
         self._confirmed(started)
 
     async def _read_log(self) -> Changes:
-        if self._reader is None:
-            rows = await self._database.fetch(change_log.HORIZON, {})
-            self._reader = Reader(rows[0][0])
+        since = self.known
+        if since is None:
+            rows = await self._database.fetch(change_log.NOW, {})
+            self.known = Snapshot.read(rows[0][0])
             # Whatever was cached before was cached without knowing of any change.
             return Changes(everything=True)
-        return self._reader.take(
-            await self._database.fetch(change_log.READ, {"horizon": self._reader.horizon})
-        )
+        parameters = change_log.read_parameters(since, limit=POLL_LIMIT)
+        rows = await self._database.fetch(change_log.READ, parameters)
+        changes, now = change_log.read_changes(rows, since, limit=POLL_LIMIT)
+        # A heartbeat may have led further meanwhile.
+        if changes.everything or now.covers(self.known or since):
+            self.known = now
+        return changes
 
     def _apply(self, changes: Changes, way: Way) -> None:
         if changes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import Counter
 from collections.abc import Mapping
 from enum import StrEnum
@@ -24,6 +25,8 @@ from shared.short_codes import is_possible
 # A reply that can't be read (ValueError) is as good as none.
 REDIS_FAILURES = (RedisError, OSError, TimeoutError, ValueError)
 DATABASE_FAILURES = (Unreachable, psycopg2.Error, TimeoutError)
+
+_log = logging.getLogger(__name__)
 
 
 class Unavailable(Exception):
@@ -55,14 +58,15 @@ class Flight:
         """A change came while it was under way: what it brings may already be old."""
         self.lease: tuple[bytes, bytes] | None = None
         """Token and generation, if Redis lets this look-up fill in what it finds."""
-        self.fallback: tuple[Entry | None] | None = None
-        """What Redis said when it could not be trusted: better than nothing."""
+        self.fallback: Entry | None = None
+        """A link that Redis had when it could not be believed: better than nothing."""
 
 
 class Resolver:
     """Resolves codes within `budget` seconds, one look-up a code, whoever asks for it.
 
-    Redis is believed only while the change feed proves that it has seen every change.
+    Redis is believed only where it has seen every change that the change feed knows of, and that
+    a link does not exist is believed only while somebody tells of changes: a 404 is never a guess.
     """
 
     def __init__(
@@ -101,18 +105,19 @@ class Resolver:
         if not is_possible(code):
             self.answers["absent", Tier.NONE] += 1
             return None
+        budget = self._budget
         if not self._feed.is_fresh():
-            await self._feed.confirm(self._budget)
+            budget -= await self._confirm()
         entry = self._local.get(code)
         if entry is not None:
             self.answers["found", Tier.LOCAL] += 1
             return entry
-        if self._local.is_absent(code):
+        if self._local.is_absent(code) and not self._feed.cut_off:
             self.answers["absent", Tier.LOCAL] += 1
             return None
         flight = self.flights.get(code)
         if flight is None:
-            flight = self._start(code)
+            flight = self._start(code, budget)
         else:
             self.joined += 1
         try:
@@ -150,14 +155,24 @@ class Resolver:
         """Look-ups under way."""
         return self._pending
 
-    def _start(self, code: str) -> Flight:
+    async def _confirm(self) -> float:
+        """Has the feed look for changes, as long as the budget lasts; returns the seconds used."""
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        try:
+            await self._feed.confirm(self._budget)
+        except TimeoutError:
+            _log.warning("local answers could not be confirmed in time")
+        return loop.time() - started
+
+    def _start(self, code: str, budget: float) -> Flight:
         if self._pending >= self._max_pending:
             self.answers["unavailable", Tier.NONE] += 1
             raise Unavailable("too many look-ups are waiting")
         loop = asyncio.get_running_loop()
         flight = Flight(code, loop.create_future())
         flight.answer.add_done_callback(_retrieved)
-        flight.expiry = loop.call_later(self._budget, self._give_up, flight, "time is up")
+        flight.expiry = loop.call_later(budget, self._give_up, flight, "time is up")
         self.flights[code] = flight
         self._pending += 1
         if self._redis.is_open:
@@ -168,7 +183,7 @@ class Resolver:
 
     async def _ask_redis(self, flights: list[Flight]) -> None:
         token = self._remote.new_token()
-        trusted = self._feed.is_hearing()
+        known = self._feed.known
         try:
             async with asyncio.timeout(self._redis_timeout):
                 looked = await self._remote.look_up([flight.code for flight in flights], token)
@@ -176,8 +191,7 @@ class Resolver:
             self._redis.failed(error)
         else:
             self._redis.succeeded()
-            # A connection to a Redis that was restarted may be older than our knowing of it.
-            trusted = trusted and self._feed.is_hearing()
+            trusted = looked.covers(known)
             for flight in flights:
                 if flight.code in looked.leased:
                     flight.lease = (token, looked.generation)
@@ -188,10 +202,10 @@ class Resolver:
                 self._database_batches.add(flight)
 
     def _take(self, flight: Flight, link: Link | None, *, trusted: bool) -> None:
-        if trusted:
+        if trusted and not (link is None and self._feed.cut_off):
             self._land(flight, link, Tier.REDIS)
-        else:
-            flight.fallback = (None if link is None else Entry(flight.code, link),)
+        elif link is not None:
+            flight.fallback = Entry(flight.code, link)
 
     async def _ask_database(self, flights: list[Flight]) -> None:
         flights = [flight for flight in flights if not flight.answer.done()]
@@ -244,7 +258,7 @@ class Resolver:
             return
         self._close(flight)
         if flight.fallback is not None:
-            flight.answer.set_result((*flight.fallback, Tier.REDIS))
+            flight.answer.set_result((flight.fallback, Tier.REDIS))
         else:
             flight.answer.set_exception(Unavailable(reason))
 

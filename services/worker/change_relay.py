@@ -6,19 +6,22 @@ import itertools
 import logging
 import secrets
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from prometheus_client import CollectorRegistry
 from redis import Redis
 
 from shared import change_log, link_cache, metrics
-from shared.change_log import Reader
+from shared.change_log import Changes, Snapshot
 from shared.link_cache import Position
 
 INTERVAL_SECONDS = 0.25
 """Between two heartbeats; redirectors poll after a second without one."""
-FIRST_SECONDS = 60
-"""How far back the log is applied to a Redis that doesn't say where it stands."""
+READ_LIMIT = 100_000
+"""Changes that one step applies. After more of them Redis is emptied: that is less work."""
+CHUNK = 1_000
+"""Codes that one script deletes, and one message names: Redis serves nobody else meanwhile."""
 
 _log = logging.getLogger(__name__)
 
@@ -36,54 +39,69 @@ class ChangeRelay:
     def __init__(self, redis: Redis, registry: CollectorRegistry) -> None:
         self._redis = redis
         self._advance: Any = redis.register_script(link_cache.ADVANCE)
-        self._reader: Reader | None = None
+        self._invalidate: Any = redis.register_script(link_cache.INVALIDATE)
         self._at: Position | None = None
         self._nonce = secrets.token_hex(8)
         self._count = itertools.count()
         self._relayed = metrics.CHANGES_RELAYED.counter(registry)
-        self._restarts = metrics.CHANGES_REWOUND.counter(registry)
+        self._rewound = metrics.CHANGES_REWOUND.counter(registry)
 
     def step(self, fetch: Fetch) -> None:
         """Brings Redis up to date and sends a heartbeat. Raises redis-py's and psycopg2's errors.
 
-        Does nothing, and the next step starts anew, when another worker came in between or Redis
-        is not the one it was a moment ago.
+        Sends none when another worker came in between or Redis is not the one it was a moment
+        ago: the next step starts from what it finds then.
         """
         found = self._position()
-        reader = self._reader
-        if reader is None or found is None or found != self._at:
+        if found is None or found != self._at:
             _log.info("applying the change log from where Redis stands", extra={"at": found})
-            self._restarts.inc()
-            reader = Reader(found.horizon if found else self._first_horizon(fetch))
-        # Until Redis has taken them, these changes count as not read.
-        self._reader = None
-        start = reader.horizon
-        changes = reader.take(fetch(change_log.READ, {"horizon": start}))
+            self._rewound.inc()
+        changes, start, end = self._read(fetch, found)
         if changes.everything:
             self._forget_everything()
-        to = Position(reader.horizon, f"{self._nonce}:{next(self._count)}")
+        last = self._publish_all_but_last_chunk(changes)
+        to = Position(end, f"{self._nonce}:{next(self._count)}")
         arguments = link_cache.advance_arguments(
-            found, start, to, changes, absent_generation=secrets.token_hex(8)
+            found, start, to, last, absent_generation=secrets.token_hex(8)
         )
         if self._advance(args=arguments):
-            self._reader, self._at = reader, to
+            self._at = to
             self._relayed.inc(len(changes.codes))
 
     def _position(self) -> Position | None:
         value: Any = self._redis.get(link_cache.POSITION)
-        return None if value is None else Position.read(value)
+        try:
+            return None if value is None else Position.read(value)
+        except ValueError:
+            _log.error("dropping a position that can't be read", extra={"value": repr(value)})
+            self._redis.delete(link_cache.POSITION)
+            return None
 
-    def _first_horizon(self, fetch: Fetch) -> int:
-        rows = fetch(change_log.HORIZON_BEFORE, {"seconds": FIRST_SECONDS})
-        return int(rows[0][0])
+    def _read(self, fetch: Fetch, found: Position | None) -> tuple[Changes, Snapshot, Snapshot]:
+        """What Redis has to forget, and the snapshots that this leads from and to."""
+        if found is None:
+            now = Snapshot.read(fetch(change_log.NOW, {})[0][0])
+            return Changes(everything=True), now, now
+        since = found.snapshot
+        rows: Any = fetch(change_log.READ, change_log.read_parameters(since, limit=READ_LIMIT))
+        changes, now = change_log.read_changes(rows, since, limit=READ_LIMIT)
+        # What was not published in full begins anew: who knows of less than `now` asks the log.
+        return changes, now if changes.everything else since, now
+
+    def _publish_all_but_last_chunk(self, changes: Changes) -> Changes:
+        codes = changes.codes
+        while len(codes) > CHUNK:
+            self._invalidate(args=link_cache.invalidate_arguments(codes[:CHUNK]))
+            codes = codes[CHUNK:]
+        return replace(changes, codes=codes)
 
     def _forget_everything(self) -> None:
-        _log.warning("the change log does not reach back: forgetting every cached link")
+        _log.warning("Redis can't be brought up to date: forgetting every link in it")
         for pattern in link_cache.ALL_KEYS:
-            for key in self._redis.scan_iter(match=pattern, count=1_000):
-                self._redis.unlink(key)
-
-
-def prune(fetch: Fetch, *, seconds: int) -> None:
-    """Drops what is older than `seconds` from the change log."""
-    fetch(change_log.PRUNE, {"seconds": seconds})
+            cursor = 0
+            while True:
+                cursor, keys = self._redis.scan(cursor, match=pattern, count=CHUNK)
+                if keys:
+                    self._redis.unlink(*keys)
+                if cursor == 0:
+                    break

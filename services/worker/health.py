@@ -41,7 +41,7 @@ def serve(host: str, port: int, worker: Worker, registry: CollectorRegistry) -> 
             self._json(code, {"error": (message or "bad request").lower()})
 
         def log_message(self, *message: object) -> None:
-            _log.debug(*message)  # type: ignore[arg-type]
+            _log.debug(*message)
 
         def _json(self, status: int, content: dict[str, str]) -> None:
             self._send(status, "application/json", orjson.dumps(content))

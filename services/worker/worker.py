@@ -11,14 +11,16 @@ import psycopg2
 from prometheus_client import CollectorRegistry
 from redis import RedisError
 
-from services.worker.change_relay import INTERVAL_SECONDS, ChangeRelay, prune
+from services.worker.change_relay import INTERVAL_SECONDS, ChangeRelay
 from services.worker.leadership import Candidate, candidate
-from shared import metrics
+from shared import change_log, metrics
 from shared.database import Watchdog
 
 STANDBY_SECONDS = 0.5
 """Between two tries to become active, or to reach PostgreSQL again."""
 PRUNE_SECONDS = 60.0
+PRUNE_LIMIT = 5_000
+"""Rows that one statement prunes, so that heartbeats go on between two of them."""
 
 _log = logging.getLogger(__name__)
 
@@ -57,6 +59,7 @@ class Worker:
         self._relay = relay
         self._retention = change_log_retention
         self._clock = clock
+        self._prune_at = clock()
         self._stop = threading.Event()
         self.is_active = False
         metrics.WORKER_ACTIVE.gauge(registry).set_function(lambda: self.is_active)
@@ -105,16 +108,22 @@ class Worker:
             self._stop.wait(STANDBY_SECONDS)
 
     def _work(self, me: Candidate) -> None:
-        prune_at = self._clock()
         while not self._stop.is_set():
             try:
                 self._relay.step(me.fetch)
             except RedisError as error:
                 self._failures.labels("relay").inc()
                 self.redis.failed(error)
+                me.stay()
             else:
                 self.redis.answered()
-            if self._clock() >= prune_at:
-                prune(me.fetch, seconds=self._retention)
-                prune_at = self._clock() + PRUNE_SECONDS
+            if self._clock() >= self._prune_at:
+                self._prune(me)
             self._stop.wait(INTERVAL_SECONDS)
+
+    def _prune(self, me: Candidate) -> None:
+        # Set before it can fail: heartbeats matter more than the next attempt.
+        self._prune_at = self._clock() + PRUNE_SECONDS
+        rows = me.fetch(change_log.PRUNE, {"seconds": self._retention, "limit": PRUNE_LIMIT})
+        if rows[0][0] == PRUNE_LIMIT:
+            self._prune_at = self._clock()

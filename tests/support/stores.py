@@ -17,8 +17,8 @@ from infra.local.stores import Postgres, Store, Valkey
 from shared.migrations import migrate
 from tests.support.processes import ServerProcess
 
-HISTORY = "schema_migration"
-"""The table in which the migration runner keeps what it applied."""
+KEPT = ("schema_migration", "change_log_floor")
+"""Tables whose rows belong to the schema."""
 
 
 class StoreProcess(ServerProcess):
@@ -50,7 +50,7 @@ class PostgresProcess(StoreProcess):
         migrate(self.url)
 
     def empty(self) -> None:
-        """Truncates all tables; ids start from 1 again."""
+        """Truncates all tables that hold data; ids start from 1 again."""
         connection = psycopg2.connect(self.url, connect_timeout=5)
         try:
             with connection, connection.cursor() as cursor:
@@ -58,8 +58,8 @@ class PostgresProcess(StoreProcess):
                 cursor.execute("SET lock_timeout = '5s'")
                 cursor.execute(
                     "SELECT string_agg(format('%%I', tablename), ', ') FROM pg_tables"
-                    " WHERE schemaname = 'public' AND tablename <> %s",
-                    (HISTORY,),
+                    " WHERE schemaname = 'public' AND tablename <> ALL (%s)",
+                    (list(KEPT),),
                 )
                 (tables,) = cursor.fetchone() or (None,)
                 if tables:
