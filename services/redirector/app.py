@@ -16,11 +16,12 @@ from starlette.exceptions import HTTPException
 
 from services.redirector.breaker import Breaker
 from services.redirector.changes import ChangeFeed
-from services.redirector.fast_lane import STATE_KEY, FastLane
+from services.redirector.fast_lane import FastLane
 from services.redirector.link_store import LinkStore
 from services.redirector.local_cache import LocalCache
 from services.redirector.metrics import RedirectorCollector
 from services.redirector.postgres import Pool
+from services.redirector.protocol import STATE_KEY, Connections
 from services.redirector.remote_cache import RemoteCache
 from services.redirector.resolver import Resolver
 from services.redirector.routes import Redirect, System, http_exception, routes, server_error
@@ -31,7 +32,11 @@ _NAME = "hoplink-redirector"
 
 def create_app(settings: Settings) -> Starlette:
     """The redirector as an ASGI application. It connects to nothing before its lifespan starts."""
-    redis = _redis(settings, settings.redirector_redis_connections)
+    # Look-ups have theirs, each batch of PostgreSQL may fill with one, and one probes.
+    redis = _redis(
+        settings,
+        settings.redirector_redis_connections + settings.redirector_database_connections + 1,
+    )
     subscriber = _redis(settings, 1)
     lookups = _pool(settings, settings.redirector_database_connections)
     log_pool = _pool(settings, 1)
@@ -44,11 +49,12 @@ def create_app(settings: Settings) -> Starlette:
         clock=time.monotonic,
     )
     feed = ChangeFeed(subscriber, log_pool, time.monotonic)
+    remote = RemoteCache(
+        redis, link_ttl=settings.link_ttl_seconds, absent_ttl=settings.absent_ttl_seconds
+    )
     resolver = Resolver(
         local,
-        RemoteCache(
-            redis, link_ttl=settings.link_ttl_seconds, absent_ttl=settings.absent_ttl_seconds
-        ),
+        remote,
         LinkStore(lookups),
         feed,
         redis=redis_breaker,
@@ -60,11 +66,17 @@ def create_app(settings: Settings) -> Starlette:
         database_batches=settings.redirector_database_connections,
     )
     lane = FastLane(local, feed)
+    connections = Connections(
+        lane,
+        limit=settings.redirector_max_connections,
+        idle_seconds=settings.redirector_keep_alive_seconds,
+    )
     registry = CollectorRegistry()
     registry.register(
         RedirectorCollector(
             resolver=resolver,
             lane=lane,
+            connections=connections,
             local=local,
             feed=feed,
             breakers=(redis_breaker, database_breaker),
@@ -74,16 +86,16 @@ def create_app(settings: Settings) -> Starlette:
     system = System(registry, database_breaker, redis_breaker)
 
     @asynccontextmanager
-    async def lifespan(_app: Starlette) -> AsyncIterator[dict[str, FastLane]]:
+    async def lifespan(_app: Starlette) -> AsyncIterator[dict[str, Connections]]:
         async with asyncio.TaskGroup() as tasks:
             background = [
                 tasks.create_task(feed.run(resolver.forget)),
-                tasks.create_task(lane.sweep(settings.redirector_keep_alive_seconds)),
-                tasks.create_task(redis_breaker.watch(redis.ping)),
+                tasks.create_task(connections.sweep()),
+                tasks.create_task(redis_breaker.watch(remote.probe)),
                 tasks.create_task(database_breaker.watch(lookups.ping)),
             ]
             system.serving = True
-            yield {STATE_KEY: lane}
+            yield {STATE_KEY: connections}
             system.serving = False
             await resolver.drain()
             for task in background:
@@ -109,6 +121,8 @@ def _redis(settings: Settings, connections: int) -> Redis:
         max_connections=connections,
         socket_connect_timeout=timeout,
         client_name=_NAME,
+        # With RESP3 the client doesn't notice that an idle connection was closed.
+        protocol=2,
         # Whoever calls has a deadline of their own and another store to ask.
         retry=Retry(NoBackoff(), 0),
     )

@@ -12,17 +12,30 @@ from redis.asyncio import Redis
 from shared import link_cache
 from shared.link_cache import Link, Looked
 
+_PROBED = "-"
+"""No short code: too short."""
+
 
 class RemoteCache:
     """The two steps of a reader, as shared.link_cache defines them. Failures are redis-py's."""
 
     def __init__(self, client: Redis, *, link_ttl: int, absent_ttl: int) -> None:
+        self._client = client
         self._get_or_lease: Any = client.register_script(link_cache.GET_OR_LEASE)
         self._fill: Any = client.register_script(link_cache.FILL)
         self._link_ttl = link_ttl
         self._absent_ttl = absent_ttl
         self._nonce = secrets.token_hex(8)
         self._count = itertools.count()
+
+    async def probe(self) -> None:
+        """Makes sure that Redis can be read and written; raises redis-py's errors.
+
+        A ping would not tell: one that was demoted, or whose disk is full, still answers it. The
+        idle connections go first, since they may lead to the one that failed.
+        """
+        await self._client.connection_pool.disconnect(inuse_connections=False)
+        await self.look_up([_PROBED], self.new_token())
 
     def new_token(self) -> bytes:
         return f"{self._nonce}:{next(self._count)}".encode()
