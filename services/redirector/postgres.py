@@ -37,7 +37,9 @@ class Connection:
         }
         try:
             # libpq would look the name up itself, blocking the event loop.
-            parameters["hostaddr"] = await _resolve(parameters["host"])
+            addresses = await _resolve(parameters["host"])
+            parameters["hostaddr"] = ",".join(addresses)
+            parameters["host"] = ",".join([parameters["host"]] * len(addresses))
             connection = cls(psycopg2.connect(async_=True, **parameters))
         except (psycopg2.Error, OSError) as error:
             raise Unreachable(str(error).strip()) from error
@@ -144,8 +146,8 @@ def _set(future: asyncio.Future[None]) -> None:
         future.set_result(None)
 
 
-async def _resolve(host: str) -> str:
-    """An address of `host`; an address is its own."""
+async def _resolve(host: str) -> list[str]:
+    """The addresses of `host`, to be tried in this order; an address is its own."""
     loop = asyncio.get_running_loop()
     found = await loop.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    return str(found[0][4][0])
+    return list(dict.fromkeys(str(address[0]) for *_, address in found))
