@@ -144,8 +144,13 @@ class LocalCache:
     def _turn_absent(self) -> None:
         now = self._clock()
         age = now - self._absent_since
-        if age < self._absent_turn and len(self._absent) < self._max_absent:
-            return
-        self._absent_before = self._absent if age < 2 * self._absent_turn else set()
-        self._absent = set()
-        self._absent_since = now
+        if age >= 2 * self._absent_turn:
+            self.clear_absent()
+            self._absent_since = now
+        elif age >= self._absent_turn:
+            # Not `now`: what is in the set would live for longer than it should.
+            self._absent_since += self._absent_turn
+            self._absent, self._absent_before = set(), self._absent
+        elif len(self._absent) >= self._max_absent:
+            self._absent_since = now
+            self._absent, self._absent_before = set(), self._absent
