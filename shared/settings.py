@@ -16,24 +16,31 @@ class SettingsError(ValueError):
 
 
 def _database_url(value: SecretStr) -> SecretStr:
-    parts = urlsplit(value.get_secret_value())
-    if parts.scheme not in ("postgresql", "postgres") or not parts.hostname:
+    if not _is_url(value.get_secret_value(), "postgresql", "postgres"):
         raise ValueError("must look like postgresql://user:password@host:5432/name")
     return value
 
 
 def _redis_url(value: SecretStr) -> SecretStr:
-    parts = urlsplit(value.get_secret_value())
-    if parts.scheme not in ("redis", "rediss") or not parts.hostname:
+    if not _is_url(value.get_secret_value(), "redis", "rediss"):
         raise ValueError("must look like redis://:password@host:6379/0")
     return value
 
 
 def _base_url(value: str) -> str:
-    parts = urlsplit(value)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+    if not _is_url(value, "http", "https") or "?" in value or "#" in value:
         raise ValueError("must look like https://sho.rt")
     return value.rstrip("/")
+
+
+def _is_url(value: str, *schemes: str) -> bool:
+    try:
+        parts = urlsplit(value)
+        # Looking at the port checks it.
+        return parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        # Its message holds parts of the value, be they secret or not.
+        return False
 
 
 class Settings(BaseModel):
@@ -59,6 +66,11 @@ class Settings(BaseModel):
         default="127.0.0.1", description="Address the redirector listens on"
     )
     redirector_port: Port = Field(default=8000, description="Port the redirector listens on")
+    redirector_max_connections: int = Field(
+        default=10_000,
+        ge=1,
+        description="Client connections of one redirector; one more is answered 503 and closed",
+    )
     redirector_database_connections: int = Field(
         default=4, ge=1, le=64, description="PostgreSQL connections of one redirector"
     )
@@ -91,7 +103,7 @@ class Settings(BaseModel):
         default=128, ge=1, description="Memory for these links, in MiB; the smaller limit counts"
     )
     local_cache_absent: int = Field(
-        default=50_000, ge=1, description="Unknown codes that one redirector remembers"
+        default=50_000, ge=2, description="Unknown codes that one redirector remembers"
     )
     absent_ttl_seconds: int = Field(
         default=10, ge=1, le=3_600, description="How long an unknown code is remembered"
