@@ -36,11 +36,6 @@ def validate(url: str) -> str:
     return url
 
 
-def host_of(url: str) -> str:
-    """The host as DNS knows it: lower case, IDNA, no port; for comparing."""
-    return _ascii_host(urlsplit(url).hostname or "").rstrip(".")
-
-
 def to_location(url: str) -> bytes:
     """`url` byte for byte; what isn't ASCII percent-encoded as UTF-8, in a host as IDNA.
 
@@ -57,7 +52,7 @@ def to_location(url: str) -> bytes:
 
 def _ascii_host(host: str) -> str:
     if host.isascii():
-        return host.lower()
+        return host
     try:
         return idna.encode(host, uts46=True).decode("ascii")
     except idna.IDNAError:
