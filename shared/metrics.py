@@ -50,6 +50,14 @@ REDIRECTS = Declaration(
     "and the tier that gave it (local, redis, database, none)",
     ("outcome", "tier"),
 )
+CONNECTIONS = Declaration(
+    "hoplink_redirector_connections", "gauge", "Client connections of a redirector"
+)
+CONNECTIONS_REFUSED = Declaration(
+    "hoplink_redirector_connections_refused_total",
+    "counter",
+    "Client connections that a redirector had no room for",
+)
 LOOKUPS_JOINED = Declaration(
     "hoplink_lookups_joined_total",
     "counter",

@@ -7,8 +7,9 @@ import sys
 
 import uvicorn
 
+from services.redirector import open_files
 from services.redirector.app import create_app
-from services.redirector.fast_lane import FastLaneProtocol
+from services.redirector.protocol import RedirectorProtocol
 from shared import logging
 from shared.settings import Settings, SettingsError
 
@@ -21,11 +22,11 @@ def main() -> int:
         return 2
     logging.configure("redirector", settings.log_level)
     uvicorn.run(
-        create_app(settings),
+        create_app(open_files.fit(settings)),
         host=settings.redirector_host,
         port=settings.redirector_port,
         loop="uvloop",
-        http=FastLaneProtocol,
+        http=RedirectorProtocol,
         ws="none",
         log_config=None,
         access_log=False,

@@ -12,6 +12,7 @@ from services.redirector.changes import ChangeFeed
 from services.redirector.fast_lane import FastLane
 from services.redirector.local_cache import LocalCache
 from services.redirector.postgres import Pool
+from services.redirector.protocol import Connections
 from services.redirector.resolver import Resolver, Tier
 from shared import metrics
 
@@ -22,6 +23,7 @@ class RedirectorCollector(Collector):
         *,
         resolver: Resolver,
         lane: FastLane,
+        connections: Connections,
         local: LocalCache,
         feed: ChangeFeed,
         breakers: Sequence[Breaker],
@@ -29,6 +31,7 @@ class RedirectorCollector(Collector):
     ) -> None:
         self._resolver = resolver
         self._lane = lane
+        self._connections = connections
         self._local = local
         self._feed = feed
         self._breakers = breakers
@@ -38,6 +41,8 @@ class RedirectorCollector(Collector):
         answers = self._resolver.answers.copy()
         answers["found", Tier.LOCAL] += self._lane.hits
         yield metrics.REDIRECTS.samples(answers.items())
+        yield metrics.CONNECTIONS.sample(len(self._connections.open))
+        yield metrics.CONNECTIONS_REFUSED.sample(self._connections.refused)
         yield metrics.LOOKUPS_JOINED.sample(self._resolver.joined)
         yield metrics.LOOKUPS_PENDING.sample(self._resolver.pending)
         yield metrics.LOCAL_CACHE_LINKS.sample(len(self._local.links))
