@@ -137,7 +137,8 @@ def _failure(state: State, log: Path, mark: int) -> StackError:
     with log.open("rb") as file:
         file.seek(mark)
         output = file.read().decode(errors="replace")
-    reason = state.problem or report.reason(output)
+    # The supervisor's own word is of use only when the program never ran.
+    reason = report.reason(output) or state.problem
     return StackError(f"{state.name} can't start: {reason} (more in {report.readable(log)})")
 
 

@@ -52,10 +52,10 @@ def readable(path: Path) -> str:
 
 
 def reason(output: str) -> str:
-    """Why a program ended, from what it logged last: one line."""
+    """Why a program ended, from what it logged last: one line, empty when it logged nothing."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     if not lines:
-        return "it said nothing"
+        return ""
     # PostgreSQL and nginx go on talking after the line that matters.
     fatal = [line for line in lines if "FATAL:" in line or "[emerg]" in line]
     return _message((fatal or lines)[-1])

@@ -1,0 +1,89 @@
+"""A running stack, one for all the tests of a test process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+from tests.support.ports import PortBlock
+from tests.support.processes import Log
+from tests.support.stack import LAUNCHER, StackProcess
+from tests.support.stores import scratch_folder
+from tests.support.waiting import wait_for
+
+
+class NewStack(Protocol):
+    """Makes a stack, not started, with data of its own unless it is given a folder."""
+
+    def __call__(
+        self,
+        data_dir: Path | None = None,
+        *,
+        port: int | None = None,
+        command: Sequence[str] = LAUNCHER,
+        **settings: str,
+    ) -> StackProcess: ...
+
+
+@pytest.fixture(scope="session")
+def shared_stack(
+    server_folder: Path, ports: PortBlock, watch_log: Callable[[Log], None]
+) -> Iterator[StackProcess]:
+    process = StackProcess(
+        ports.free_port(),
+        server_folder / "shared stack",
+        log=server_folder / "stack.log",
+        REDIRECTORS="2",
+    )
+    watch_log(process.log)
+    try:
+        yield process.start()
+    finally:
+        process.close()
+
+
+@pytest.fixture
+def stack(shared_stack: StackProcess) -> StackProcess:
+    """A stack with two redirectors that works. What a test kills comes back by itself."""
+    wait_for(shared_stack.works, "the stack to work", seconds=20)
+    return shared_stack
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """An empty folder that every account can enter."""
+    with scratch_folder() as path:
+        yield path
+
+
+@pytest.fixture
+def new_stack(
+    folder: Path, ports: PortBlock, watch_log: Callable[[Log], None]
+) -> Iterator[NewStack]:
+    """Makes stacks of a test's own and ends them after it."""
+    made: list[StackProcess] = []
+
+    def make(
+        data_dir: Path | None = None,
+        *,
+        port: int | None = None,
+        command: Sequence[str] = LAUNCHER,
+        **settings: str,
+    ) -> StackProcess:
+        process = StackProcess(
+            port or ports.free_port(),
+            data_dir or folder / f"data-{len(made)}",
+            log=folder / f"stack-{len(made)}.log",
+            command=command,
+            **settings,
+        )
+        watch_log(process.log)
+        made.append(process)
+        return process
+
+    yield make
+    for process in made:
+        process.close()

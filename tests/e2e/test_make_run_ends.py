@@ -1,0 +1,152 @@
+"""`make run`: how it ends, how it refuses to start, and what is left afterwards."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from infra.local.ports import HOST
+from tests.e2e.conftest import NewStack
+from tests.support.ports import PortBlock
+from tests.support.stack import StackProcess, is_alive
+from tests.support.waiting import wait_for
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_it_and_leaves_nothing_running(
+    new_stack: NewStack, number: signal.Signals
+) -> None:
+    stack = new_stack().start()
+    everything = stack.everything()
+
+    assert stack.end(number) == 0
+
+    assert everything.left() == []
+    assert not (stack.data_dir / "run.json").exists()
+
+
+def test_data_outlives_a_run(new_stack: NewStack, folder: Path) -> None:
+    data_dir = folder / "kept; with % and 'quotes' # in it"
+    first = new_stack(data_dir).start()
+    code = first.shorten("https://example.com/kept")
+    first.end()
+
+    second = new_stack(data_dir).start()
+
+    assert second.http.get(f"/{code}").headers["Location"] == "https://example.com/kept"
+
+
+def test_a_killed_launcher_takes_everything_with_it(new_stack: NewStack) -> None:
+    stack = new_stack().start()
+    everything = stack.everything()
+
+    os.kill(stack.pid, signal.SIGKILL)
+
+    wait_for(lambda: not everything.left(), "everything to end", seconds=30)
+    assert not (stack.data_dir / "run.json").exists()
+
+
+def test_a_run_ends_what_a_crash_left_behind(new_stack: NewStack) -> None:
+    crashed = new_stack().start()
+    code = crashed.shorten("https://example.com/kept")
+    everything = crashed.everything()
+    supervisor = crashed.supervisor()
+    os.kill(crashed.pid, signal.SIGSTOP)
+    supervisor.kill()
+    os.kill(crashed.pid, signal.SIGKILL)
+    wait_for(lambda: crashed.exit_code is not None, "the launcher to be gone")
+    assert crashed.works(), "the services outlived both"
+
+    again = new_stack(crashed.data_dir, port=crashed.port).start()
+
+    assert everything.left_processes() == []
+    assert again.http.get(f"/{code}").status_code == 302
+
+
+# Only Linux tells which signals another process still handles.
+_FELT = {signal.SIGINT, signal.SIGHUP} if sys.platform == "linux" else set()
+
+
+@pytest.mark.parametrize("number", sorted({signal.SIGKILL, signal.SIGTERM} | _FELT))
+def test_a_signal_to_make_alone_ends_it(new_stack: NewStack, number: signal.Signals) -> None:
+    stack = new_stack(command=("make", "--no-print-directory", "run")).start()
+    everything = stack.everything()
+
+    stack.send_signal(number)
+
+    wait_for(lambda: not everything.left(), "everything to end", seconds=30)
+
+
+def test_two_runs_on_the_same_data_are_refused(new_stack: NewStack) -> None:
+    first = new_stack().start()
+
+    line = _refused(new_stack(first.data_dir))
+
+    assert f"another make run (process {first.pid}) already uses {first.data_dir}" in line
+    assert first.works()
+
+
+def test_a_taken_port_is_refused(new_stack: NewStack, ports: PortBlock) -> None:
+    port = ports.free_port()
+    with socket.create_server((HOST, port)):
+        line = _refused(new_stack(port=port))
+
+    assert f"port {port} is taken; choose another: make run PORT=" in line
+
+
+def test_an_unwritable_data_folder_is_refused(new_stack: NewStack, folder: Path) -> None:
+    (folder / "file").touch()
+
+    line = _refused(new_stack(folder / "file" / "data"))
+
+    assert f"can't write to {folder / 'file' / 'data'}" in line
+    assert "give DATA_DIR a folder" in line
+
+
+def test_data_of_another_postgresql_is_refused(new_stack: NewStack, folder: Path) -> None:
+    first = new_stack().start()
+    first.end()
+    (first.data_dir / "postgres" / "data" / "PG_VERSION").write_text("12\n")
+
+    line = _refused(new_stack(first.data_dir))
+
+    assert "was made by PostgreSQL 12" in line
+    assert "give DATA_DIR another folder" in line
+
+
+def test_a_setting_that_is_no_number_is_refused(new_stack: NewStack) -> None:
+    assert "REDIRECTORS=two is no number" in _refused(new_stack(REDIRECTORS="two"))
+
+
+def test_a_program_that_dies_at_its_start_ends_it_with_its_reason(new_stack: NewStack) -> None:
+    stack = new_stack(LOG_LEVEL="LOUD")
+
+    line = _refused(stack)
+
+    assert "can't start: hoplink: setting LOG_LEVEL" in line
+    assert "logs" in line
+
+
+def _refused(stack: StackProcess) -> str:
+    """The one line that a stack ended with, having left no process behind."""
+    stack.launch()
+    before = psutil.Process(stack.pid)
+    seen: set[psutil.Process] = set()
+    while stack.exit_code is None:
+        try:
+            seen |= set(before.children(recursive=True))
+        except psutil.NoSuchProcess:
+            break
+        time.sleep(0.01)
+    assert stack.wait_ended() == 1
+    assert [process for process in seen if is_alive(process)] == []
+    (line,) = stack.log.text.splitlines()
+    assert line.startswith("hoplink: ")
+    return line

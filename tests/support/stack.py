@@ -1,0 +1,159 @@
+"""The whole stack, as `make run` starts it."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import httpx
+import psutil
+
+from infra.local.ports import is_listening
+from tests.support.processes import ServerProcess, inherited_environ
+from tests.support.services import ROOT, http_client
+from tests.support.waiting import wait_for
+
+LAUNCHER = (sys.executable, "-m", "infra.local")
+
+
+class StackProcess(ServerProcess):
+    """A run of the local stack on `port`, with its data in `data_dir`."""
+
+    def __init__(
+        self,
+        port: int,
+        data_dir: Path,
+        *,
+        log: Path,
+        command: Sequence[str] = LAUNCHER,
+        **settings: str,
+    ) -> None:
+        super().__init__(
+            "stack",
+            command,
+            log=log,
+            environ=inherited_environ() | {"PORT": str(port), "DATA_DIR": str(data_dir)} | settings,
+            cwd=ROOT,
+        )
+        self.port = port
+        self.data_dir = data_dir
+        self.url = f"http://127.0.0.1:{port}"
+        self.http = http_client(self.url)
+        self.ready_seconds = 0.0
+
+    def start(self) -> Self:
+        began = time.monotonic()
+        super().start()
+        self.ready_seconds = time.monotonic() - began
+        return self
+
+    def is_ready(self) -> bool:
+        return "Hoplink is ready" in self.log.recent
+
+    @property
+    def run_json(self) -> Mapping[str, Any]:
+        """What the stack tells tools."""
+        content: Mapping[str, Any] = json.loads((self.data_dir / "run.json").read_text())
+        return content
+
+    @property
+    def processes(self) -> Mapping[str, int]:
+        """The process id of each program, by a name of its own; null for one that is away."""
+        run = self.run_json
+        named = {name: place["pid"] for name, place in run.items() if isinstance(place, dict)}
+        numbered = {
+            f"redirector-{number}": place["pid"]
+            for number, place in enumerate(run["redirectors"], start=1)
+        }
+        return named | numbered
+
+    @property
+    def addresses(self) -> Mapping[str, str]:
+        """The URL of each service, by the names of `processes`."""
+        run = self.run_json
+        return {
+            "api": run["api"]["url"],
+            "worker": run["worker"]["url"],
+            **{
+                f"redirector-{number}": place["url"]
+                for number, place in enumerate(run["redirectors"], start=1)
+            },
+        }
+
+    @property
+    def ports(self) -> Sequence[int]:
+        """Every port that something of the stack listens on."""
+        run = self.run_json
+        urls = [*self.addresses.values(), run["database"]["url"], run["redis"]["url"]]
+        return [self.port, *(int(httpx.URL(url).port or 0) for url in urls)]
+
+    def supervisor(self) -> psutil.Process:
+        (child,) = psutil.Process(self.pid).children()
+        return child
+
+    def shorten(self, url: str) -> str:
+        """Makes a link and returns its code."""
+        answer = self.http.post("/shorten", json={"url": url})
+        assert answer.status_code == 201, answer.text
+        code: str = answer.json()["short_code"]
+        return code
+
+    def works(self) -> bool:
+        """Whether a new link can be made and followed through nginx."""
+        try:
+            made = self.http.post("/shorten", json={"url": "https://example.com/works"})
+            if made.status_code != 201:
+                return False
+            followed = self.http.get(f"/{made.json()['short_code']}")
+        except httpx.TransportError:
+            return False
+        return followed.status_code == 302
+
+    def end(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Sends a signal to the launcher and returns its exit code."""
+        self.send_signal(number)
+        return self.wait_ended()
+
+    def wait_ended(self) -> int:
+        wait_for(lambda: self.exit_code is not None, "the stack to end", seconds=40)
+        assert self.exit_code is not None
+        return self.exit_code
+
+    def everything(self) -> Footprint:
+        """All processes and ports it has now."""
+        return Footprint(self._tree(), self.ports)
+
+    def close(self) -> None:
+        """Ends all of it for good."""
+        self.kill()
+        self.http.close()
+
+
+class Footprint:
+    """Processes and ports that should be gone."""
+
+    def __init__(self, processes: Sequence[psutil.Process], ports: Sequence[int]) -> None:
+        self._processes = processes
+        self._ports = ports
+        assert len(processes) > 10, "a stack has more processes than that"
+
+    def left_processes(self) -> list[psutil.Process]:
+        """The processes that still run."""
+        return [process for process in self._processes if is_alive(process)]
+
+    def left(self) -> list[object]:
+        """What of it is still there."""
+        return [*self.left_processes(), *(port for port in self._ports if is_listening(port))]
+
+
+def is_alive(process: psutil.Process) -> bool:
+    """Whether it still runs; one that ended and that nobody asked after doesn't."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
