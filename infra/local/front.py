@@ -72,8 +72,8 @@ def render(template: str, variables: Mapping[str, str]) -> str:
 
 
 def _servers(ports: Sequence[int]) -> str:
-    # A server that failed is left alone for a second, when there is another.
-    return " ".join(f"server {HOST}:{port} fail_timeout=1s;" for port in ports)
+    # One that hangs is left alone when there is another; few failures must not take out all.
+    return " ".join(f"server {HOST}:{port} max_fails=10 fail_timeout=2s;" for port in ports)
 
 
 def _account_names(account: Account) -> str:

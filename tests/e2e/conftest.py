@@ -4,28 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Protocol
 
 import pytest
 
 from tests.support.ports import PortBlock
 from tests.support.processes import Log
-from tests.support.stack import LAUNCHER, StackProcess
+from tests.support.stack import LAUNCHER, NewStack, StackProcess
 from tests.support.stores import scratch_folder
 from tests.support.waiting import wait_for
-
-
-class NewStack(Protocol):
-    """Makes a stack, not started, with data of its own unless it is given a folder."""
-
-    def __call__(
-        self,
-        data_dir: Path | None = None,
-        *,
-        port: int | None = None,
-        command: Sequence[str] = LAUNCHER,
-        **settings: str,
-    ) -> StackProcess: ...
 
 
 @pytest.fixture(scope="session")

@@ -13,9 +13,8 @@ import psutil
 import pytest
 
 from infra.local.ports import HOST
-from tests.e2e.conftest import NewStack
 from tests.support.ports import PortBlock
-from tests.support.stack import StackProcess, is_alive
+from tests.support.stack import NewStack, StackProcess, is_alive
 from tests.support.waiting import wait_for
 
 

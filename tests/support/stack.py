@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import httpx
 import psutil
@@ -132,6 +132,19 @@ class StackProcess(ServerProcess):
         """Ends all of it for good."""
         self.kill()
         self.http.close()
+
+
+class NewStack(Protocol):
+    """Makes a stack, not started, with data of its own unless it is given a folder."""
+
+    def __call__(
+        self,
+        data_dir: Path | None = None,
+        *,
+        port: int | None = None,
+        command: Sequence[str] = LAUNCHER,
+        **settings: str,
+    ) -> StackProcess: ...
 
 
 class Footprint:
