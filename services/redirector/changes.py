@@ -167,7 +167,7 @@ class ChangeFeed:
         started = self._clock()
         try:
             async with asyncio.timeout(POLL_TIMEOUT_SECONDS):
-                changes = await self._read_log()
+                changes, now = await self._read_log()
         except Exception as error:  # noqa: BLE001  # whatever it is, the log could not be read
             self.polls_failed += 1
             if not self.cut_off:
@@ -178,23 +178,21 @@ class ChangeFeed:
                 _log.info("the change log is back")
             self.cut_off = False
             self._apply(changes, Way.POLL)
+            # A heartbeat may have led further meanwhile.
+            if self.known is None or changes.everything or now.covers(self.known):
+                self.known = now
         # Cut off from both stores it serves what it has: the one stated exception.
         self._confirmed(started)
 
-    async def _read_log(self) -> Changes:
+    async def _read_log(self) -> tuple[Changes, Snapshot]:
         since = self.known
         if since is None:
             rows = await self._database.fetch(change_log.NOW, {})
-            self.known = Snapshot.read(rows[0][0])
             # Whatever was cached before was cached without knowing of any change.
-            return Changes(everything=True)
+            return Changes(everything=True), Snapshot.read(rows[0][0])
         parameters = change_log.read_parameters(since, limit=POLL_LIMIT)
         rows = await self._database.fetch(change_log.READ, parameters)
-        changes, now = change_log.read_changes(rows, since, limit=POLL_LIMIT)
-        # A heartbeat may have led further meanwhile.
-        if changes.everything or now.covers(self.known or since):
-            self.known = now
-        return changes
+        return change_log.read_changes(rows, since, limit=POLL_LIMIT)
 
     def _apply(self, changes: Changes, way: Way) -> None:
         if changes:
