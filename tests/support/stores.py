@@ -76,6 +76,29 @@ class ValkeyProcess(StoreProcess):
         with redis.Redis.from_url(self.url, socket_timeout=5) as client:
             client.flushall()
 
+    def save_data(self) -> None:
+        """Keeps a copy of what has been written to its files so far, in place of an earlier one."""
+        shutil.rmtree(self._copy, ignore_errors=True)
+        shutil.copytree(self.store.data, self._copy)
+
+    def restore_data(self) -> None:
+        """Undoes what happened since `save_data`. It must not run."""
+        self.lose_data()
+        shutil.copytree(self._copy, self.store.data, dirs_exist_ok=True)
+        for path in (self.store.data, *self.store.data.rglob("*")):
+            if self.store.account is not None:
+                self.store.account.give(path)
+
+    def lose_data(self) -> None:
+        """Leaves it without any data. It must not run."""
+        assert not self.is_running
+        shutil.rmtree(self.store.data)
+        self.store.prepare()
+
+    @property
+    def _copy(self) -> Path:
+        return self.store.folder / "copy"
+
 
 @contextmanager
 def scratch_folder() -> Iterator[Path]:
