@@ -1,7 +1,7 @@
 # `make` lists the targets. All of them need python3 (3.11 or newer) and make, nothing else.
 
 PYTHON ?= python3
-# At most two cores are used for tests by default: each parallel worker starts its own servers.
+# Each of them starts servers of its own.
 TEST_WORKERS ?= 2
 PYTEST_ARGS ?=
 
@@ -25,7 +25,7 @@ run: install ## start everything on PORT (5001), data in DATA_DIR (.data); Ctrl-
 	@exec $(VENV)/python -m infra.local
 
 test: install ## run all tests against a real PostgreSQL, Valkey and nginx
-	@$(VENV)/python -m pytest -n $(TEST_WORKERS) $(PYTEST_ARGS)
+	@$(VENV)/python -m pytest -n $(TEST_WORKERS) --dist loadgroup $(PYTEST_ARGS)
 
 lint: install ## check style, types and which package may import which
 	@$(VENV)/python -m ruff check
