@@ -11,7 +11,8 @@ import contextlib
 import json
 import os
 import signal
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Self
@@ -66,7 +67,7 @@ def end_leftovers(program: Program, record: Record) -> None:
         for process in found:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
-        psutil.wait_procs(found, timeout=5)
+        _wait(found, seconds=5)
 
 
 def end_all(data_dir: Path, *, supervisor_seconds: float) -> None:
@@ -90,15 +91,29 @@ def end_all(data_dir: Path, *, supervisor_seconds: float) -> None:
         file.unlink()
 
 
+def is_alive(process: psutil.Process) -> bool:
+    """Whether it runs; one that ended holds nothing, also while nobody has asked after it."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 def _end(process: psutil.Process, number: signal.Signals, seconds: float) -> None:
     with contextlib.suppress(psutil.NoSuchProcess):
         process.resume()
         process.send_signal(number)
-    _, still_there = psutil.wait_procs([process], timeout=seconds)
-    if still_there:
+    _wait([process], seconds)
+    if is_alive(process):
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
-        psutil.wait_procs([process], timeout=5)
+        _wait([process], seconds=5)
+
+
+def _wait(processes: Sequence[psutil.Process], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while any(is_alive(process) for process in processes) and time.monotonic() < deadline:
+        time.sleep(0.01)
 
 
 def _members(program: Program, record: Record) -> Iterator[psutil.Process]:
@@ -115,7 +130,7 @@ def _members(program: Program, record: Record) -> Iterator[psutil.Process]:
                 ours = process.name() == Path(program.argv[0]).name
             else:
                 ours = os.getsid(process.pid) == record.pid
-            if ours and process.cwd() == str(program.folder):
+            if ours and is_alive(process) and process.cwd() == str(program.folder):
                 yield process
         except (psutil.Error, ProcessLookupError, PermissionError):
             continue  # it ended meanwhile, or belongs to somebody else

@@ -9,7 +9,8 @@ import httpx
 import psutil
 import pytest
 
-from tests.support.stack import StackProcess, is_alive
+from infra.local.leftovers import is_alive
+from tests.support.stack import StackProcess
 from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.xdist_group("stack")

@@ -12,9 +12,10 @@ from pathlib import Path
 import psutil
 import pytest
 
+from infra.local.leftovers import is_alive
 from infra.local.ports import HOST
 from tests.support.ports import PortBlock
-from tests.support.stack import NewStack, StackProcess, is_alive
+from tests.support.stack import NewStack, StackProcess
 from tests.support.waiting import wait_for
 
 

@@ -13,6 +13,7 @@ from typing import Self
 import psutil
 
 from infra.local.accounts import Account, run_as
+from infra.local.leftovers import is_alive
 from tests.support.waiting import wait_for
 
 
@@ -125,7 +126,10 @@ class ServerProcess:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
         self._process.wait()
-        psutil.wait_procs(processes, timeout=10)
+        wait_for(
+            lambda: not any(is_alive(process) for process in processes),
+            f"all of {self.name} to be gone",
+        )
 
     def restart(self) -> None:
         """Stops it and starts it again on the same port and data."""

@@ -13,6 +13,7 @@ from typing import Any, Protocol, Self
 import httpx
 import psutil
 
+from infra.local.leftovers import is_alive
 from infra.local.ports import is_listening
 from tests.support.processes import ServerProcess, inherited_environ
 from tests.support.services import ROOT, http_client
@@ -162,11 +163,3 @@ class Footprint:
     def left(self) -> list[object]:
         """What of it is still there."""
         return [*self.left_processes(), *(port for port in self._ports if is_listening(port))]
-
-
-def is_alive(process: psutil.Process) -> bool:
-    """Whether it still runs; one that ended and that nobody asked after doesn't."""
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False

@@ -11,9 +11,8 @@ import psutil
 import pytest
 
 from infra.local import leftovers
-from infra.local.leftovers import Record
+from infra.local.leftovers import Record, is_alive
 from infra.local.programs import FOLDER, Program, Stage, load
-from tests.support.stack import is_alive
 from tests.support.waiting import wait_for
 
 StartParent = Callable[[Path], tuple[subprocess.Popen[str], psutil.Process]]
