@@ -12,6 +12,7 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from services.redirector.changes import ChangeFeed
+from services.redirector.clicks import ClickLog
 from services.redirector.local_cache import LocalCache
 from shared.short_codes import MAX_LENGTH
 
@@ -37,25 +38,23 @@ class Inspector:
 
     def accepts(self, data: bytes) -> bool:
         """Whether `data` is exactly one whole request without a body, to be kept alive after."""
+        # Every request ends with this at least once, so there is no room for a second one.
         if data.find(_END) != len(data) - len(_END):
             return False
-        self._completed = 0
+        self._keep_alive = False
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             self._keep_alive = False
-        if self._completed == 1 and self._keep_alive:
-            return True
-        self._renew()
-        return False
+        if not self._keep_alive:
+            self._renew()
+        return self._keep_alive
 
     def on_message_complete(self) -> None:
-        self._completed += 1
         # Afterwards the parser no longer knows.
         self._keep_alive = self._parser.should_keep_alive()
 
     def _renew(self) -> None:
-        self._completed = 0
         self._keep_alive = False
         self._parser = httptools.HttpRequestParser(self)
 
@@ -63,8 +62,9 @@ class Inspector:
 class FastLane:
     """Answers from the local cache, and the count of them."""
 
-    def __init__(self, local: LocalCache, feed: ChangeFeed) -> None:
+    def __init__(self, local: LocalCache, feed: ChangeFeed, clicks: ClickLog | None = None) -> None:
         self.hits = 0
+        self._clicks = clicks
         self._links = local.links
         self._feed = feed
         self._inspector = Inspector()
@@ -90,6 +90,8 @@ class FastLane:
             return None
         entry.visited = True
         self.hits += 1
+        if self._clicks is not None:
+            self._clicks.take_down(entry.link_id, data)
         if default_headers is not self._default_headers:
             # uvicorn makes a new list every second, with a new Date.
             self._default_headers = default_headers

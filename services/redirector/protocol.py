@@ -66,7 +66,7 @@ class Connections:
         return True
 
     async def sweep(self) -> None:
-        """Closes, for ever, connections on which no request began or ended for the idle time."""
+        """Closes, for ever, connections on which no request began for the idle time."""
         while True:
             await asyncio.sleep(1)
             for connection in tuple(self.open):
@@ -150,7 +150,6 @@ class RedirectorProtocol(HttpToolsProtocol):
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
-        self._idle_seconds = 0
         self.flow.resume_reading()
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())

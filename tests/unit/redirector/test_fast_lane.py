@@ -311,6 +311,11 @@ def test_anything_else_is_left_to_uvicorn(request_bytes: bytes) -> None:
     assert converse([Part(request_bytes)]).accepted == []
 
 
+def test_a_request_that_is_refused_leaves_the_lane_open() -> None:
+    wire = converse([Part(GET[:-2] + b"Content-Length: 1\r\n\r\n"), Part(b"x"), Part(GET)])
+    assert len(wire.accepted) == 1
+
+
 @pytest.mark.parametrize(
     "framing", [b"Content-Length: %d" % len(GET), b"Transfer-Encoding: chunked"]
 )

@@ -181,6 +181,18 @@ class TestUnreadable:
 
         run(scenario)
 
+    def test_nothing_is_read_after_the_last_request(self) -> None:
+        async def scenario(replica: Replica) -> None:
+            wire = replica.connect()
+            await wire.send(UNKNOWN[:-2] + b"Connection: close\r\n\r\n", settle=False)
+            await wire.send(GET, settle=False)
+            assert not wire.protocol.pipeline
+            await wire.settle()
+            assert statuses(wire) == [503]
+            assert not wire.is_open
+
+        run(scenario)
+
 
 class TestNumber:
     def test_one_connection_too_many_is_told_so(self) -> None:
