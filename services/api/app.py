@@ -7,7 +7,7 @@ from typing import Any
 import falcon
 from prometheus_client import CollectorRegistry
 
-from services.api import errors, redis_gate
+from services.api import errors
 from services.api.change_publisher import ChangePublisher
 from services.api.connections import Connections
 from services.api.events import EventItem, EventList, Events, LinkEvents
@@ -29,7 +29,7 @@ def create_app(settings: Settings) -> falcon.App[Any, Any]:
     """The API as a WSGI application, with clients of its own; it connects when it is asked."""
     registry = CollectorRegistry()
     redis = RedisGate(
-        redis_gate.connect(settings.redis_url.get_secret_value(), size=settings.api_threads),
+        settings.redis_url.get_secret_value(),
         metrics.STORE_FAILURES.counter(registry).labels("redis"),
     )
     connections = Connections(

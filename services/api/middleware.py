@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextvars
 import logging
+import random
 import re
-import secrets
 import time
 from typing import Any
 
@@ -34,7 +34,7 @@ class Requests:
     def process_request(self, req: falcon.Request, _resp: falcon.Response) -> None:
         req.context.began = time.perf_counter()
         given = req.get_header("X-Request-ID", default="")
-        REQUEST_ID.set(given if _SAFE_ID.fullmatch(given) else secrets.token_hex(16))
+        REQUEST_ID.set(given if _SAFE_ID.fullmatch(given) else f"{random.getrandbits(128):032x}")
 
     def process_response(
         self, req: falcon.Request, resp: falcon.Response, _resource: object, _succeeded: bool

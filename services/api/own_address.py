@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ipaddress import ip_address
+from string import digits
 from typing import NamedTuple
 
 from pydantic_core import Url, ValidationError
@@ -43,6 +44,8 @@ def _address(url: str) -> _Address:
 def _is_loopback(host: str) -> bool:
     if host == "localhost" or host.endswith(".localhost"):
         return True
+    if not host.endswith(("]", *digits)):
+        return False  # no address, which would be the dearest thing to find out
     try:
         address = ip_address(host.strip("[]"))
     except ValueError:

@@ -14,7 +14,7 @@ with the second for which a process does without Redis after a failure, that mak
 
 from __future__ import annotations
 
-import secrets
+import random
 from collections.abc import Callable, Iterable
 
 from services.api.redis_gate import RedisGate, RedisUnavailable
@@ -66,7 +66,7 @@ def generation_keys(subjects: Iterable[str]) -> list[str]:
 
 
 def new_generation() -> str:
-    return secrets.token_hex(8)
+    return f"{random.getrandbits(64):016x}"
 
 
 class ReadCache:

@@ -9,10 +9,9 @@ from collections.abc import Callable
 from typing import Any
 
 from prometheus_client import Counter
-from redis import Redis
-from redis.backoff import NoBackoff
+from redis.connection import Connection, ConnectionPool
+from redis.exceptions import ConnectionError as HungUp
 from redis.exceptions import RedisError
-from redis.retry import Retry
 
 TIMEOUT_SECONDS = 0.1
 """For a connection, and again for an answer: a request waits 200 ms at most."""
@@ -26,40 +25,38 @@ class RedisUnavailable(Exception):
     """Redis failed now or a moment ago; go on without it."""
 
 
-def connect(url: str, *, size: int) -> Redis:
-    """A client for `size` threads that never waits long and never tries again by itself."""
-    return Redis.from_url(
-        url,
-        max_connections=size,
-        socket_timeout=TIMEOUT_SECONDS,
-        socket_connect_timeout=TIMEOUT_SECONDS,
-        retry=Retry(NoBackoff(), 0),
-        protocol=2,
-        lib_name=None,
-        lib_version=None,
-    )
-
-
 class RedisGate:
-    """Lets calls through to Redis, except for a second after each failure.
+    """Lets commands through to Redis, except for a second after each failure.
 
-    When that second is over one call tries again, and the others wait for what it finds out.
+    When that second is over one caller tries again, and the others wait for what it finds out.
+    Commands must be such that doing them twice does no harm.
     """
 
     def __init__(
-        self, redis: Redis, failures: Counter, clock: Callable[[], float] = time.monotonic
+        self, url: str, failures: Counter, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._redis = redis
+        self._pool: Any = ConnectionPool.from_url(
+            url,
+            socket_timeout=TIMEOUT_SECONDS,
+            socket_connect_timeout=TIMEOUT_SECONDS,
+            client_name="hoplink-api",
+            protocol=2,
+            # Each of these would be a round trip more at the start of a connection.
+            lib_name=None,
+            lib_version=None,
+        )
         self._failures = failures
         self._clock = clock
+        self._of_thread = threading.local()
         self._lock = threading.Lock()
         self._closed_until: float | None = None
 
     def call(self, *command: bytes | str | int) -> Any:
         """The reply to one command; raises RedisUnavailable."""
-        self._pass()
+        if self._closed_until is not None:
+            self._pass()
         try:
-            reply: Any = self._redis.execute_command(*command)  # type: ignore[no-untyped-call]
+            reply = self._exchange(command)
         except RedisError as error:
             self._failures.inc()
             _log.warning("Redis failed", extra={"reason": repr(error)})
@@ -69,10 +66,24 @@ class RedisGate:
         return reply
 
     def _pass(self) -> None:
-        if self._closed_until is None:
-            return
         with self._lock:
             if self._closed_until is not None:
                 if self._clock() < self._closed_until:
                     raise RedisUnavailable
                 self._closed_until = self._clock() + PAUSE_SECONDS
+
+    def _exchange(self, command: tuple[bytes | str | int, ...]) -> Any:
+        # A connection for each thread: redis-py's pool costs more than all else that happens here.
+        connection: Connection | None = getattr(self._of_thread, "connection", None)
+        if connection is None:
+            connection = self._of_thread.connection = self._pool.make_connection()
+        try:
+            return _exchange(connection, command)
+        except HungUp:
+            # While it was idle, if Redis was restarted; a new connection will tell.
+            return _exchange(connection, command)
+
+
+def _exchange(connection: Any, command: tuple[bytes | str | int, ...]) -> Any:
+    connection.send_command(*command)
+    return connection.read_response()
