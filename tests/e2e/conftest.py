@@ -45,6 +45,12 @@ def folder() -> Iterator[Path]:
         yield path
 
 
+@pytest.fixture(scope="session")
+def used_data(server_folder: Path) -> Path:
+    """A data folder that one test after the other uses: a run on it needn't make a database."""
+    return server_folder / "used data"
+
+
 @pytest.fixture
 def new_stack(
     folder: Path, ports: PortBlock, watch_log: Callable[[Log], None]

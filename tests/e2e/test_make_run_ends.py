@@ -21,9 +21,9 @@ from tests.support.waiting import wait_for
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_it_and_leaves_nothing_running(
-    new_stack: NewStack, number: signal.Signals
+    new_stack: NewStack, used_data: Path, number: signal.Signals
 ) -> None:
-    stack = new_stack().start()
+    stack = new_stack(used_data).start()
     everything = stack.everything()
 
     assert stack.end(number) == 0
@@ -43,8 +43,8 @@ def test_data_outlives_a_run(new_stack: NewStack, folder: Path) -> None:
     assert second.http.get(f"/{code}").headers["Location"] == "https://example.com/kept"
 
 
-def test_a_killed_launcher_takes_everything_with_it(new_stack: NewStack) -> None:
-    stack = new_stack().start()
+def test_a_killed_launcher_takes_everything_with_it(new_stack: NewStack, used_data: Path) -> None:
+    stack = new_stack(used_data).start()
     everything = stack.everything()
 
     os.kill(stack.pid, signal.SIGKILL)
@@ -53,8 +53,8 @@ def test_a_killed_launcher_takes_everything_with_it(new_stack: NewStack) -> None
     assert not (stack.data_dir / "run.json").exists()
 
 
-def test_a_run_ends_what_a_crash_left_behind(new_stack: NewStack) -> None:
-    crashed = new_stack().start()
+def test_a_run_ends_what_a_crash_left_behind(new_stack: NewStack, used_data: Path) -> None:
+    crashed = new_stack(used_data).start()
     code = crashed.shorten("https://example.com/kept")
     everything = crashed.everything()
     supervisor = crashed.supervisor()
@@ -71,12 +71,14 @@ def test_a_run_ends_what_a_crash_left_behind(new_stack: NewStack) -> None:
 
 
 # Only Linux tells which signals another process still handles.
-_FELT = {signal.SIGINT, signal.SIGHUP} if sys.platform == "linux" else set()
+_HEARD = [signal.SIGKILL, signal.SIGINT] if sys.platform == "linux" else [signal.SIGKILL]
 
 
-@pytest.mark.parametrize("number", sorted({signal.SIGKILL, signal.SIGTERM} | _FELT))
-def test_a_signal_to_make_alone_ends_it(new_stack: NewStack, number: signal.Signals) -> None:
-    stack = new_stack(command=("make", "--no-print-directory", "run")).start()
+@pytest.mark.parametrize("number", _HEARD)
+def test_a_signal_to_make_alone_ends_it(
+    new_stack: NewStack, used_data: Path, number: signal.Signals
+) -> None:
+    stack = new_stack(used_data, command=("make", "--no-print-directory", "run")).start()
     everything = stack.everything()
 
     stack.send_signal(number)
@@ -84,13 +86,12 @@ def test_a_signal_to_make_alone_ends_it(new_stack: NewStack, number: signal.Sign
     wait_for(lambda: not everything.left(), "everything to end", seconds=30)
 
 
-def test_two_runs_on_the_same_data_are_refused(new_stack: NewStack) -> None:
-    first = new_stack().start()
+@pytest.mark.xdist_group("stack")
+def test_two_runs_on_the_same_data_are_refused(stack: StackProcess, new_stack: NewStack) -> None:
+    line = _refused(new_stack(stack.data_dir))
 
-    line = _refused(new_stack(first.data_dir))
-
-    assert f"another make run (process {first.pid}) already uses {first.data_dir}" in line
-    assert first.works()
+    assert f"another make run (process {stack.pid}) already uses {stack.data_dir}" in line
+    assert stack.works()
 
 
 def test_a_taken_port_is_refused(new_stack: NewStack, ports: PortBlock) -> None:
@@ -111,11 +112,11 @@ def test_an_unwritable_data_folder_is_refused(new_stack: NewStack, folder: Path)
 
 
 def test_data_of_another_postgresql_is_refused(new_stack: NewStack, folder: Path) -> None:
-    first = new_stack().start()
-    first.end()
-    (first.data_dir / "postgres" / "data" / "PG_VERSION").write_text("12\n")
+    data = folder / "old" / "postgres" / "data"
+    data.mkdir(parents=True)
+    (data / "PG_VERSION").write_text("12\n")
 
-    line = _refused(new_stack(first.data_dir))
+    line = _refused(new_stack(folder / "old"))
 
     assert "was made by PostgreSQL 12" in line
     assert "give DATA_DIR another folder" in line
@@ -125,10 +126,10 @@ def test_a_setting_that_is_no_number_is_refused(new_stack: NewStack) -> None:
     assert "REDIRECTORS=two is no number" in _refused(new_stack(REDIRECTORS="two"))
 
 
-def test_a_program_that_dies_at_its_start_ends_it_with_its_reason(new_stack: NewStack) -> None:
-    stack = new_stack(LOG_LEVEL="LOUD")
-
-    line = _refused(stack)
+def test_a_program_that_dies_at_its_start_ends_it_with_its_reason(
+    new_stack: NewStack, used_data: Path
+) -> None:
+    line = _refused(new_stack(used_data, LOG_LEVEL="LOUD"))
 
     assert "can't start: hoplink: setting LOG_LEVEL" in line
     assert "logs" in line
