@@ -25,9 +25,13 @@ def env_example() -> str:
 def configuration_table() -> str:
     rows = ["| Variable | Default | Meaning |", "|---|---|---|"]
     for name, field in Settings.model_fields.items():
-        default = "required" if field.is_required() else f"`{field.default}`"
+        default = "required" if field.is_required() else _shown(field.default)
         rows.append(f"| `{name.upper()}` | {default} | {field.description} |")
     return "\n".join(rows)
+
+
+def _shown(default: object) -> str:
+    return "none" if default == "" else f"`{default}`"
 
 
 GENERATED = {

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 
@@ -19,9 +19,10 @@ class Declaration:
     """A metric. Label values come from a fixed set of words of ours, never from a request."""
 
     name: str
-    kind: Literal["counter", "gauge"]
+    kind: Literal["counter", "gauge", "histogram"]
     help: str
     labels: tuple[str, ...] = ()
+    buckets: tuple[float, ...] = ()
 
     def counter(self, registry: CollectorRegistry) -> Counter:
         assert self.kind == "counter"
@@ -30,6 +31,10 @@ class Declaration:
     def gauge(self, registry: CollectorRegistry) -> Gauge:
         assert self.kind == "gauge"
         return Gauge(self.name, self.help, self.labels, registry=registry)
+
+    def histogram(self, registry: CollectorRegistry) -> Histogram:
+        assert self.kind == "histogram"
+        return Histogram(self.name, self.help, self.labels, buckets=self.buckets, registry=registry)
 
     def samples(self, values: Iterable[tuple[tuple[str, ...], float]]) -> Metric:
         """One sample for each pair of label values and number."""
@@ -130,4 +135,70 @@ WORKER_FAILURES = Declaration(
     "counter",
     "Steps of a job (relay, prune) that failed and are tried again",
     ("job",),
+)
+CLICKS_ACCEPTED = Declaration(
+    "hoplink_clicks_accepted_total", "counter", "Redirects that a redirector answered and counts"
+)
+CLICKS_FLUSHED = Declaration(
+    "hoplink_clicks_flushed_total", "counter", "Clicks that Redis took from a redirector"
+)
+CLICKS_DROPPED = Declaration(
+    "hoplink_clicks_dropped_total",
+    "counter",
+    "Clicks for which a redirector had no room while Redis didn't take any",
+)
+CLICKS_WAITING = Declaration(
+    "hoplink_clicks_waiting", "gauge", "Clicks in a redirector's memory that Redis doesn't have yet"
+)
+CLICKS_BUFFER_BYTES = Declaration(
+    "hoplink_clicks_buffer_bytes", "gauge", "Memory that a redirector's encoded clicks take up"
+)
+CLICK_FLUSHES_FAILED = Declaration(
+    "hoplink_click_flushes_failed_total",
+    "counter",
+    "Flushes that Redis didn't answer, or that found the stream full; tried again",
+)
+CLICKS_RECORDED = Declaration(
+    "hoplink_clicks_recorded_total",
+    "counter",
+    "Clicks that the worker recorded, by whose they were (person, bot)",
+    ("visitor",),
+)
+CLICKS_SEEN_TWICE = Declaration(
+    "hoplink_clicks_seen_twice_total",
+    "counter",
+    "Clicks found in the stream that were recorded before, and were not counted again",
+)
+CLICKS_LOST = Declaration(
+    "hoplink_clicks_lost_total",
+    "counter",
+    "Clicks that redirectors had handed to Redis and that never came out of it",
+)
+CLICK_ENTRIES_UNREADABLE = Declaration(
+    "hoplink_click_entries_unreadable_total",
+    "counter",
+    "Entries of the click stream that could not be read and were set aside",
+)
+CLICK_BATCH_SIZE = Declaration(
+    "hoplink_click_batch_clicks",
+    "histogram",
+    "Clicks that one transaction recorded",
+    buckets=(1, 10, 100, 1_000, 10_000, 100_000),
+)
+CLICK_BATCH_SECONDS = Declaration(
+    "hoplink_click_batch_seconds",
+    "histogram",
+    "Time to read and record one batch",
+    buckets=(0.01, 0.03, 0.1, 0.3, 1, 3, 10),
+)
+CLICK_LAG = Declaration(
+    "hoplink_click_lag_seconds",
+    "gauge",
+    "Age of the oldest click in the stream, as far as the active worker knows; 0 without any",
+)
+CLICK_STREAM_ENTRIES = Declaration(
+    "hoplink_click_stream_entries", "gauge", "Batches in the click stream when last looked at"
+)
+CLICK_STREAM_BYTES = Declaration(
+    "hoplink_click_stream_bytes", "gauge", "Size of these batches; CLICK_STREAM_MIB is the limit"
 )

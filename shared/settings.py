@@ -112,6 +112,37 @@ class Settings(BaseModel):
         default=86_400, ge=1, description="How long Redis keeps a link that nobody changes"
     )
 
+    record_clicks: bool = Field(
+        default=True, description="Whether redirects are counted; false: no click leaves a trace"
+    )
+    click_flush_ms: int = Field(
+        default=250,
+        ge=10,
+        le=5_000,
+        description="How often a redirector hands its clicks to Redis; SIGKILL loses these",
+    )
+    click_buffer_mib: int = Field(
+        default=32,
+        ge=1,
+        description="Memory of one redirector for clicks that Redis doesn't take, in MiB",
+    )
+    click_stream_mib: int = Field(
+        default=256,
+        ge=1,
+        description="Memory of Redis for clicks that no worker has recorded yet, in MiB",
+    )
+    click_country_header: str = Field(
+        default="",
+        pattern=r"^[A-Za-z0-9-]*$",
+        description="Header in which the proxy in front, which overwrites it, names the country",
+    )
+    click_retention_days: int = Field(
+        default=90,
+        ge=0,
+        le=3_650,
+        description="How long single clicks are kept; 0: never stored, only totals are",
+    )
+
     api_host: str = Field(default="127.0.0.1", description="Address the API listens on")
     api_port: Port = Field(default=8001, description="Port the API listens on")
     api_workers: int = Field(default=2, ge=1, le=256, description="Processes of one API server")

@@ -16,6 +16,8 @@ from starlette.exceptions import HTTPException
 
 from services.redirector.breaker import Breaker
 from services.redirector.changes import ChangeFeed
+from services.redirector.click_shipper import ClickShipper
+from services.redirector.clicks import ClickLog
 from services.redirector.fast_lane import FastLane
 from services.redirector.link_store import LinkStore
 from services.redirector.local_cache import LocalCache
@@ -28,6 +30,8 @@ from services.redirector.routes import Redirect, System, http_exception, routes,
 from shared.settings import Settings
 
 _NAME = "hoplink-redirector"
+CLICKS_AT_EXIT_SECONDS = 3.0
+"""Longest wait for Redis to take the last clicks."""
 
 
 def create_app(settings: Settings) -> Starlette:
@@ -38,6 +42,7 @@ def create_app(settings: Settings) -> Starlette:
         settings.redirector_redis_connections + settings.redirector_database_connections + 1,
     )
     subscriber = _redis(settings, 1)
+    click_redis = _redis(settings, 1)
     lookups = _pool(settings, settings.redirector_database_connections)
     log_pool = _pool(settings, 1)
     redis_breaker, database_breaker = Breaker("redis"), Breaker("database")
@@ -65,7 +70,17 @@ def create_app(settings: Settings) -> Starlette:
         redis_batches=settings.redirector_redis_connections,
         database_batches=settings.redirector_database_connections,
     )
-    lane = FastLane(local, feed)
+    clicks = ClickLog(country_header=settings.click_country_header)
+    shipper = ClickShipper(
+        clicks,
+        click_redis,
+        interval=settings.click_flush_ms / 1_000,
+        max_bytes=settings.click_buffer_mib << 20,
+        max_stream_bytes=settings.click_stream_mib << 20,
+        clock=time.monotonic,
+    )
+    click_log = clicks if settings.record_clicks else None
+    lane = FastLane(local, feed, click_log)
     connections = Connections(
         lane,
         limit=settings.redirector_max_connections,
@@ -81,6 +96,7 @@ def create_app(settings: Settings) -> Starlette:
             feed=feed,
             breakers=(redis_breaker, database_breaker),
             pool=lookups,
+            shipper=shipper,
         )
     )
     system = System(registry, database_breaker, redis_breaker)
@@ -93,6 +109,7 @@ def create_app(settings: Settings) -> Starlette:
                 tasks.create_task(connections.sweep()),
                 tasks.create_task(redis_breaker.watch(remote.probe)),
                 tasks.create_task(database_breaker.watch(lookups.ping)),
+                tasks.create_task(shipper.run()),
             ]
             system.serving = True
             yield {STATE_KEY: connections}
@@ -100,13 +117,15 @@ def create_app(settings: Settings) -> Starlette:
             await resolver.drain()
             for task in background:
                 task.cancel()
+        await shipper.close(CLICKS_AT_EXIT_SECONDS)
         lookups.close()
         log_pool.close()
         await redis.aclose()
         await subscriber.aclose()
+        await click_redis.aclose()
 
     app = Starlette(
-        routes=routes(Redirect(resolver), system),
+        routes=routes(Redirect(resolver, click_log), system),
         lifespan=lifespan,
         exception_handlers={HTTPException: http_exception, Exception: server_error},
     )

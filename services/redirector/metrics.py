@@ -9,6 +9,7 @@ from prometheus_client.registry import Collector
 
 from services.redirector.breaker import Breaker
 from services.redirector.changes import ChangeFeed
+from services.redirector.click_shipper import ClickShipper
 from services.redirector.fast_lane import FastLane
 from services.redirector.local_cache import LocalCache
 from services.redirector.postgres import Pool
@@ -28,6 +29,7 @@ class RedirectorCollector(Collector):
         feed: ChangeFeed,
         breakers: Sequence[Breaker],
         pool: Pool,
+        shipper: ClickShipper,
     ) -> None:
         self._resolver = resolver
         self._lane = lane
@@ -36,6 +38,7 @@ class RedirectorCollector(Collector):
         self._feed = feed
         self._breakers = breakers
         self._pool = pool
+        self._shipper = shipper
 
     def collect(self) -> Iterable[Metric]:
         answers = self._resolver.answers.copy()
@@ -63,3 +66,9 @@ class RedirectorCollector(Collector):
             ((breaker.store,), breaker.failures) for breaker in self._breakers
         )
         yield metrics.DATABASE_CONNECTIONS_IN_USE.sample(self._pool.in_use)
+        yield metrics.CLICKS_ACCEPTED.sample(self._shipper.accepted)
+        yield metrics.CLICKS_FLUSHED.sample(self._shipper.flushed)
+        yield metrics.CLICKS_DROPPED.sample(self._shipper.dropped)
+        yield metrics.CLICKS_WAITING.sample(self._shipper.waiting)
+        yield metrics.CLICKS_BUFFER_BYTES.sample(self._shipper.bytes)
+        yield metrics.CLICK_FLUSHES_FAILED.sample(self._shipper.failures)

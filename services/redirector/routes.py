@@ -16,6 +16,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from services.redirector.breaker import Breaker
+from services.redirector.clicks import ClickLog
 from services.redirector.resolver import Resolver, Unavailable
 
 RETRY_AFTER_SECONDS = 1
@@ -28,8 +29,9 @@ class Redirect:
     everything else here.
     """
 
-    def __init__(self, resolver: Resolver) -> None:
+    def __init__(self, resolver: Resolver, clicks: ClickLog | None = None) -> None:
         self._resolver = resolver
+        self._clicks = clicks
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -41,6 +43,10 @@ class Redirect:
         if entry is None:
             await failure(404, "no such link")(scope, receive, send)
             return
+        if self._clicks is not None:
+            self._clicks.take_down_headers(
+                entry.link_id, scope["headers"], is_head=scope["method"] == "HEAD"
+            )
         headers = [(b"location", entry.location), (b"content-length", b"0")]
         await send({"type": "http.response.start", "status": 302, "headers": headers})
         await send({"type": "http.response.body"})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from functools import partial
 
 from prometheus_client import CollectorRegistry
 from redis import Redis
@@ -12,6 +13,8 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from services.worker.change_relay import ChangeRelay
+from services.worker.click_recorder import ClickRecorder
+from services.worker.click_store import ClickStore
 from services.worker.health import serve
 from services.worker.worker import Worker
 from shared import logging
@@ -44,19 +47,29 @@ def main() -> int:
 
 def create_worker(settings: Settings, registry: CollectorRegistry) -> Worker:
     """A worker and the clients it needs. It connects to nothing before it runs."""
-    redis = Redis.from_url(
+    database_url = settings.database_url.get_secret_value()
+    recorder = ClickRecorder(
+        _redis(settings),
+        partial(ClickStore.open, database_url, retention_days=settings.click_retention_days),
+        registry,
+    )
+    return Worker(
+        database_url,
+        ChangeRelay(_redis(settings), registry),
+        registry,
+        change_log_retention=settings.change_log_retention_seconds,
+        jobs=[recorder],
+    )
+
+
+def _redis(settings: Settings) -> Redis:
+    return Redis.from_url(
         settings.redis_url.get_secret_value(),
         socket_timeout=REDIS_TIMEOUT_SECONDS,
         socket_connect_timeout=REDIS_TIMEOUT_SECONDS,
         client_name="hoplink-worker",
         # The next step is the retry.
         retry=Retry(NoBackoff(), 0),
-    )
-    return Worker(
-        settings.database_url.get_secret_value(),
-        ChangeRelay(redis, registry),
-        registry,
-        change_log_retention=settings.change_log_retention_seconds,
     )
 
 

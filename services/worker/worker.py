@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 
 import psycopg2
 from prometheus_client import CollectorRegistry
@@ -13,6 +14,7 @@ from redis import RedisError
 
 from services.worker.change_relay import INTERVAL_SECONDS, ChangeRelay
 from services.worker.leadership import Candidate, candidate
+from services.worker.side_job import Job, SideJob
 from shared import change_log, metrics
 from shared.database import Watchdog
 
@@ -53,6 +55,7 @@ class Worker:
         registry: CollectorRegistry,
         *,
         change_log_retention: int,
+        jobs: Sequence[Job] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._database_url = database_url
@@ -64,6 +67,7 @@ class Worker:
         self.is_active = False
         metrics.WORKER_ACTIVE.gauge(registry).set_function(lambda: self.is_active)
         self._failures = metrics.WORKER_FAILURES.counter(registry)
+        self._side_jobs = [SideJob(job, self._failures) for job in jobs]
         self.database = StoreState("database")
         self.redis = StoreState("redis")
 
@@ -101,7 +105,10 @@ class Worker:
                 _log.info("active")
                 self.is_active = True
                 try:
-                    self._work(me)
+                    with ExitStack() as side_jobs:
+                        for job in self._side_jobs:
+                            side_jobs.enter_context(job.running())
+                        self._work(me)
                 finally:
                     self.is_active = False
                 return

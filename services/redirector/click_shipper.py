@@ -1,0 +1,202 @@
+"""Brings clicks to the stream in Redis: in order, again and again until they are there."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from services.redirector.clicks import ClickLog
+from shared import click_stream
+from shared.click_stream import MAX_BATCH
+
+TIMEOUT_SECONDS = 1.0
+"""For one answer of Redis."""
+SETTLE_SECONDS = 3.0
+"""A Redis that is killed may lose what it took in its last second, two when its disk is busy. A
+batch is kept until Redis is seen to hold it after so long."""
+
+_log = logging.getLogger(__name__)
+
+_FAILURES = (RedisError, OSError, TimeoutError, ValueError)
+
+
+@dataclass
+class Parcel:
+    """An encoded batch, of the clicks from number `first` to before `end`."""
+
+    first: int
+    end: int
+    content: bytes
+    arrived: float = 0.0
+    """When Redis was first known to hold it."""
+
+
+class ClickShipper:
+    """The producer of this process. Its numbers begin at 0, so no other may have its name.
+
+    Parcels are kept until Redis has them for good. What doesn't fit in `max_bytes` is dropped and
+    counted. A full stream is treated like a Redis that doesn't answer: the clicks wait here.
+    """
+
+    def __init__(
+        self,
+        log: ClickLog,
+        redis: Redis,
+        *,
+        interval: float,
+        max_bytes: int,
+        max_stream_bytes: int,
+        clock: Callable[[], float],
+    ) -> None:
+        self.flushed = 0
+        """Clicks that Redis took."""
+        self.dropped = 0
+        """Clicks for which there was no room, or no time at the end."""
+        self.failures = 0
+        """Tries that failed, because Redis didn't answer or the stream was full."""
+        self.bytes = 0
+        """Of all parcels that are kept."""
+        self._log = log
+        self._redis = redis
+        self._append: Any = redis.register_script(click_stream.APPEND)
+        self._interval = interval
+        self._max_bytes = max_bytes
+        self._max_stream_bytes = max_stream_bytes
+        self._clock = clock
+        self._producer = secrets.token_bytes(16)
+        self._numbered = 0
+        self._position = 0
+        self._proved = 0.0
+        self._parcels: deque[Parcel] = deque()
+        self._in_trouble = False
+        self._is_dropping = False
+
+    @property
+    def accepted(self) -> int:
+        """Clicks since the start."""
+        return self._numbered + self.dropped + len(self._log)
+
+    @property
+    def waiting(self) -> int:
+        """Clicks that Redis doesn't have yet."""
+        return self._numbered - self._position + len(self._log)
+
+    async def run(self) -> None:
+        """Flushes for ever."""
+        while True:
+            await asyncio.sleep(self._interval)
+            try:
+                await self.flush()
+            except Exception:  # noqa: BLE001  # the clicks that come next must be flushed all the same
+                _log.exception("clicks could not be flushed")
+
+    async def close(self, seconds: float) -> None:
+        """Flushes what there is, within `seconds`; what is left then is lost, and counted."""
+        deadline = self._clock() + seconds
+        await self.flush()
+        while self.waiting and self._clock() < deadline:
+            await asyncio.sleep(min(self._interval, 0.1))
+            await self.flush()
+        if self.waiting:
+            _log.error("ending with clicks that Redis didn't take", extra={"clicks": self.waiting})
+
+    async def flush(self) -> None:
+        """Numbers the clicks since the last time, and ships what waits, unless Redis fails."""
+        self._pack()
+        try:
+            await self._ship()
+        except _FAILURES as error:
+            self._failed(repr(error))
+
+    def _pack(self) -> None:
+        clicks = iter(self._log.cut())
+        while batch := list(islice(clicks, MAX_BATCH)):
+            content = click_stream.encode(self._producer, self._numbered, batch)
+            if not self._has_room(len(content)):
+                self._drop(len(batch))
+                continue
+            end = self._numbered + len(batch)
+            self._parcels.append(Parcel(self._numbered, end, content))
+            self._numbered = end
+            self.bytes += len(content)
+
+    def _has_room(self, size: int) -> bool:
+        while self.bytes + size > self._max_bytes and self._parcels:
+            if self._parcels[0].end > self._position:
+                return False
+            self._release()
+        return size <= self._max_bytes
+
+    def _drop(self, clicks: int) -> None:
+        self.dropped += clicks
+        if not self._is_dropping:
+            self._is_dropping = True
+            _log.error("no room for clicks: dropping new ones until Redis takes the others")
+
+    async def _ship(self) -> None:
+        while parcel := self._next():
+            async with asyncio.timeout(TIMEOUT_SECONDS):
+                position = await self._append(
+                    args=click_stream.append_arguments(
+                        self._producer,
+                        expected=self._position,
+                        first=parcel.first,
+                        end=parcel.end,
+                        content=parcel.content,
+                        max_bytes=self._max_stream_bytes,
+                    )
+                )
+            if position == self._position:
+                self._failed("the stream is full")
+                return
+            self._moved(position)
+        if self._parcels and self._clock() - self._proved >= SETTLE_SECONDS:
+            async with asyncio.timeout(TIMEOUT_SECONDS):
+                position = await self._redis.get(click_stream.position_key(self._producer))
+            self._moved(int(position or 0))
+
+    def _next(self) -> Parcel | None:
+        for parcel in self._parcels:
+            if parcel.end > self._position:
+                return parcel
+        return None
+
+    def _moved(self, position: int) -> None:
+        """Redis holds what comes before `position`, no more: that much is proved now."""
+        now = self._clock()
+        if position < self._position:
+            _log.warning(
+                "Redis lost clicks, appending them again",
+                extra={"clicks": self._position - position},
+            )
+        self.flushed = max(self.flushed, position)
+        self._position = position
+        self._proved = now
+        for parcel in self._parcels:
+            if parcel.end > position:
+                parcel.arrived = 0.0
+            elif not parcel.arrived:
+                parcel.arrived = now
+        while self._parcels and 0 < self._parcels[0].arrived <= now - SETTLE_SECONDS:
+            self._release()
+        if self._in_trouble:
+            _log.info("clicks are flushed again", extra={"waiting": self.waiting})
+        self._in_trouble = self._is_dropping = False
+
+    def _release(self) -> None:
+        self.bytes -= len(self._parcels.popleft().content)
+
+    def _failed(self, reason: str) -> None:
+        self.failures += 1
+        if not self._in_trouble:
+            _log.warning("clicks wait in memory", extra={"reason": reason})
+        self._in_trouble = True

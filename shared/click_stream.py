@@ -1,0 +1,231 @@
+"""How clicks travel through Redis: one stream, its entries, its scripts. It holds no client.
+
+A redirector is a *producer*. It numbers its clicks from 0 and appends them in *batches*, in order.
+Beside the stream Redis holds each producer's *position*: the number of the click that it has to
+append next. `APPEND` moves it in the step that appends, and only from where the producer believes
+it to be. So a batch whose reply was lost isn't appended twice, and a Redis that came back without
+its tail is known by an older position: the producer appends again what it still has.
+
+The worker drops what a producer's numbers show as recorded, and counts a gap in them as lost.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
+from typing import NamedTuple
+
+STREAM = "hoplink:clicks"
+STREAM_BYTES = "hoplink:clicks:bytes"
+"""What the entries of the stream add up to; kept by the scripts that add and remove them."""
+UNREADABLE = "hoplink:clicks:unreadable"
+"""A stream of entries that were taken out because nobody could read them."""
+UNREADABLE_LIMIT = 1_000
+
+_POSITION = "hoplink:clicks:position:"
+POSITION_LIFE_SECONDS = 86_400
+"""After so long without a click a producer's position is forgotten, which means 0."""
+
+MAX_BATCH = 1_000
+"""Clicks in one batch."""
+MAX_USER_AGENT = 512
+MAX_REFERRER = 255
+"""Longest user agent and referrer host, in bytes."""
+
+APPEND = f"""
+local position = '{_POSITION}' .. ARGV[1]
+local at = redis.call('GET', position) or '0'
+if at ~= ARGV[2] then
+  return tonumber(at)
+end
+local bytes = 0
+if redis.call('XLEN', '{STREAM}') > 0 then
+  bytes = tonumber(redis.call('GET', '{STREAM_BYTES}') or '0')
+end
+bytes = bytes + #ARGV[5]
+if bytes > tonumber(ARGV[6]) then
+  return tonumber(at)
+end
+redis.call('XADD', '{STREAM}', '*', ARGV[4], ARGV[5])
+redis.call('SET', '{STREAM_BYTES}', string.format('%.0f', bytes))
+redis.call('SET', position, ARGV[3], 'EX', {POSITION_LIFE_SECONDS})
+return tonumber(ARGV[3])
+"""
+"""Arguments by `append_arguments`. Replies the producer's position: after the batch when it was
+appended, `expected` when the stream is full, or another one, where the producer has to go on."""
+
+REMOVE = f"""
+local freed = 0
+for i = 1, #ARGV, 2 do
+  local entry = redis.call('XRANGE', '{STREAM}', ARGV[i], ARGV[i])[1]
+  if entry and entry[2][1] == ARGV[i + 1] then
+    redis.call('XDEL', '{STREAM}', ARGV[i])
+    freed = freed + #entry[2][2]
+  end
+end
+if freed > 0 then
+  local bytes = tonumber(redis.call('GET', '{STREAM_BYTES}') or '0')
+  redis.call('SET', '{STREAM_BYTES}', string.format('%.0f', math.max(0, bytes - freed)))
+end
+return freed
+"""
+"""Removes entries, by pairs of id and label. After a failover an id may belong to another entry."""
+
+SET_ASIDE = f"""
+redis.call('XADD', '{UNREADABLE}', 'MAXLEN', {UNREADABLE_LIMIT}, '*', ARGV[2], ARGV[3])
+return redis.call('XDEL', '{STREAM}', ARGV[1])
+"""
+"""Arguments: an entry's id, label and content."""
+
+_VERSION = 1
+_HEAD = struct.Struct("<B16sQQHHHH")
+"""Version, producer, first number, earliest time, clicks, user agents, referrers, countries."""
+
+
+class InvalidBatch(ValueError):
+    """An entry that `encode` of this version didn't make."""
+
+
+class Click(NamedTuple):
+    """One redirect that was answered. What wasn't said is empty."""
+
+    link_id: int
+    time: int
+    """Unix time in milliseconds."""
+    user_agent: bytes
+    referrer: bytes
+    """A host."""
+    country: bytes
+    is_head: bool
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Clicks as columns; `agents`, `referrers` and `countries` are indexes into their names."""
+
+    producer: bytes
+    first: int
+    """Number of its first click, counted from the producer's start."""
+    links: tuple[int, ...]
+    times: tuple[int, ...]
+    heads: tuple[bool, ...]
+    agents: tuple[int, ...]
+    referrers: tuple[int, ...]
+    countries: tuple[int, ...]
+    agent_names: list[bytes]
+    referrer_names: list[bytes]
+    country_names: list[bytes]
+
+    def __len__(self) -> int:
+        return len(self.links)
+
+    @property
+    def end(self) -> int:
+        """Number of the click after its last one."""
+        return self.first + len(self.links)
+
+
+def label(producer: bytes, first: int) -> bytes:
+    """The name of an entry's only field: which batch it holds. No two batches share one."""
+    return b"%s:%d" % (producer.hex().encode(), first)
+
+
+def encode(producer: bytes, first: int, clicks: Sequence[Click]) -> bytes:
+    """One to MAX_BATCH clicks as the content of an entry; `producer` is 16 bytes."""
+    links, times, agents, referrers, countries, heads = zip(*clicks, strict=True)
+    start = min(times)
+    count = len(clicks)
+    agent_names, agent_column = _by_name(agents)
+    referrer_names, referrer_column = _by_name(referrers)
+    country_names, country_column = _by_name(countries)
+    return b"".join(
+        (
+            _HEAD.pack(
+                _VERSION,
+                producer,
+                first,
+                start,
+                count,
+                len(agent_names),
+                len(referrer_names),
+                len(country_names),
+            ),
+            struct.pack(f"<{count}q", *links),
+            struct.pack(f"<{count}I", *[time - start for time in times]),
+            struct.pack(f"<{count}?", *heads),
+            struct.pack(f"<{count}H", *agent_column),
+            struct.pack(f"<{count}H", *referrer_column),
+            struct.pack(f"<{count}H", *country_column),
+            _pack_names(agent_names),
+            _pack_names(referrer_names),
+            _pack_names(country_names),
+        )
+    )
+
+
+def decode(content: bytes) -> Batch:
+    """The reverse of `encode`; raises InvalidBatch for anything else."""
+    if content[:1] != bytes((_VERSION,)):
+        raise InvalidBatch(f"of version {content[:1].hex()}, not {_VERSION}")
+    try:
+        return _decode(content)
+    except (struct.error, ValueError, IndexError) as error:
+        raise InvalidBatch(str(error)) from error
+
+
+def _decode(content: bytes) -> Batch:
+    _, producer, first, start, count, *sizes = _HEAD.unpack_from(content)
+    at = _HEAD.size
+    columns = []
+    for kind in ("q", "I", "?", "H", "H", "H"):
+        column = struct.Struct(f"<{count}{kind}")
+        columns.append(column.unpack_from(content, at))
+        at += column.size
+    names = []
+    for column_of_names, size in zip(columns[3:], sizes, strict=True):
+        found, at = _unpack_names(content, at, size)
+        if column_of_names and max(column_of_names) >= size:
+            raise InvalidBatch("names a name that it doesn't hold")
+        names.append(found)
+    if at != len(content) or not count:
+        raise InvalidBatch("has another length than it says")
+    links, offsets, heads, agents, referrers, countries = columns
+    times = tuple([start + offset for offset in offsets])
+    return Batch(producer, first, links, times, heads, agents, referrers, countries, *names)
+
+
+def _by_name(column: Sequence[bytes]) -> tuple[list[bytes], list[int]]:
+    """The distinct values, and for each value its place among them."""
+    places = {name: place for place, name in enumerate(dict.fromkeys(column))}
+    return list(places), [places[name] for name in column]
+
+
+def _pack_names(names: Sequence[bytes]) -> bytes:
+    return struct.pack(f"<{len(names)}H", *map(len, names)) + b"".join(names)
+
+
+def _unpack_names(content: bytes, at: int, count: int) -> tuple[list[bytes], int]:
+    lengths = struct.unpack_from(f"<{count}H", content, at)
+    bounds = list(accumulate(lengths, initial=at + 2 * count))
+    if bounds[-1] > len(content):
+        raise InvalidBatch("is cut short")
+    return [content[start:end] for start, end in pairwise(bounds)], bounds[-1]
+
+
+def append_arguments(
+    producer: bytes, *, expected: int, first: int, end: int, content: bytes, max_bytes: int
+) -> list[bytes | str | int]:
+    """Appends the batch of the clicks from `first` to before `end`, at position `expected`."""
+    return [producer.hex(), expected, end, label(producer, first), content, max_bytes]
+
+
+def position_key(producer: bytes) -> str:
+    """The key of the producer's position; absent means 0."""
+    return _POSITION + producer.hex()
+
+
+def remove_arguments(entries: Iterable[tuple[bytes, bytes]]) -> list[bytes]:
+    """`entries` are pairs of id and label."""
+    return [part for entry in entries for part in entry]
