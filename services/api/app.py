@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import threading
+from pathlib import Path
 from typing import Any
 
 import falcon
 from prometheus_client import CollectorRegistry
 
-from services.api import errors
+from services.api import errors, import_kinds
+from services.api.bulk import IMPORTS_AT_A_TIME, Bulk
 from services.api.change_publisher import ChangePublisher
 from services.api.connections import Connections
 from services.api.events import EventItem, EventList, Events, LinkEvents
+from services.api.importer import Importer
 from services.api.link_writes import LinkWrites
 from services.api.middleware import Methods, Requests
+from services.api.own_address import OwnAddress
 from services.api.pagination import Lists
 from services.api.parameters import IdConverter
 from services.api.read_cache import ReadCache
@@ -23,6 +28,8 @@ from services.api.users import UserItem, UserLinks, UserList, Users
 from shared import metrics
 from shared.database import Database, Watchdog
 from shared.settings import Settings
+
+SEED_FOLDER = Path(__file__).resolve().parents[2] / "seed"
 
 
 def create_app(settings: Settings) -> falcon.App[Any, Any]:
@@ -65,6 +72,21 @@ def create_app(settings: Settings) -> falcon.App[Any, Any]:
     app.add_route("/urls", LinkList(links, lists, limit))
     app.add_route("/urls/{url_id:id}", LinkItem(links, cache, limit))
     app.add_route("/urls/{url_id:id}/events", LinkEvents(links, lists))
+    slots = threading.BoundedSemaphore(IMPORTS_AT_A_TIME)
+    for path, kind in (
+        ("/users/bulk", import_kinds.users()),
+        ("/urls/bulk", import_kinds.links(OwnAddress(settings.base_url))),
+        ("/events/bulk", import_kinds.events()),
+    ):
+        importer = Importer(kind, connections, publisher)
+        bulk = Bulk(
+            importer,
+            slots,
+            SEED_FOLDER,
+            max_body_bytes=limit,
+            max_file_bytes=settings.api_max_bulk_bytes,
+        )
+        app.add_route(path, bulk)
     app.add_route("/events", EventList(events, lists, limit))
     app.add_route("/events/{event_id:id}", EventItem(events))
     return app

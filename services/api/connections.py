@@ -22,15 +22,15 @@ class Connections:
         self._limit = statement_timeout_seconds + GRACE_SECONDS
 
     @contextmanager
-    def lend(self) -> Iterator[Database]:
-        """The database, connected in this thread, for some short statements.
+    def lend(self, limit_seconds: float | None = None) -> Iterator[Database]:
+        """The database, connected in this thread; for some short statements, if not said otherwise.
 
         Raises peewee.OperationalError or playhouse.pool.MaxConnectionsExceeded when there is no
         connection to be had, and makes any statement raise the former once the limit is over.
         """
         self._database.connect()
         try:
-            with self._watchdog.limit(self._database.connection(), self._limit):
+            with self._watchdog.limit(self._database.connection(), limit_seconds or self._limit):
                 yield self._database
         finally:
             self._database.close()

@@ -14,6 +14,8 @@ from services.api.own_address import OwnAddress
 from shared import destination, short_codes
 
 MAX_ID = 2**63 - 1
+MAX_IMPORTED_ID = 2**53 - 1
+"""Generated ids go on after the highest one there is; this leaves them room."""
 
 
 def _printable(text: str) -> str:
@@ -119,6 +121,12 @@ class NewEvent(_Payload):
     details: Annotated[Any, AfterValidator(_details)] = None
 
 
+class BulkFile(_Payload):
+    """The name of a file in seed/."""
+
+    file: Annotated[str, Field(min_length=1, max_length=255)]
+
+
 class UserObject(BaseModel):
     id: int
     username: str
@@ -156,6 +164,20 @@ class EventObject(BaseModel):
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> Self:
         return cls.model_validate({**row, "details": orjson.Fragment(row["details"] or "null")})
+
+
+class RowError(BaseModel):
+    row: int
+    error: str
+
+
+class ImportSummary(BaseModel):
+    imported: int
+    count: int
+    """The same once more."""
+    skipped: int
+    errors: list[RowError]
+    error_count: int
 
 
 def to_json(answer: object) -> bytes:

@@ -1,0 +1,1 @@
+"""Sample data: three CSV files, how they were made, and how they are loaded."""
