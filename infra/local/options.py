@@ -12,6 +12,7 @@ from typing import Self
 from dotenv import dotenv_values
 
 from infra.local.errors import StackError
+from infra.local.run_file import RUN_FILE
 
 ROOT = Path(__file__).resolve().parents[2]
 MAX_REDIRECTORS = 64
@@ -50,7 +51,7 @@ class Options:
 
 def pointer(root: Path = ROOT) -> Path:
     """Where tools look for run.json, wherever the data is."""
-    return _absolute(root / ".data" / "run.json")
+    return _absolute(root / ".data") / RUN_FILE
 
 
 def fallback_data_dir(root: Path = ROOT) -> Path:

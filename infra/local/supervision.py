@@ -19,6 +19,7 @@ from supervisor.xmlrpc import Faults, SupervisorTransport
 
 from infra.local.errors import StackError
 from infra.local.programs import FOLDER, Program, Stage
+from infra.local.supervisord import remove_socket
 
 _CONFIG = """\
 [supervisord]
@@ -61,6 +62,9 @@ programs = {programs}
 priority = {priority}
 """
 
+STOP_SECONDS = 60
+"""The longest that an ordered stop may take."""
+
 
 @dataclass(frozen=True)
 class State:
@@ -88,11 +92,6 @@ class Supervisor:
         self._write_config(programs)
 
     @property
-    def stop_seconds(self) -> float:
-        """The longest that an ordered stop may take."""
-        return 60
-
-    @property
     def is_alive(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
@@ -104,7 +103,11 @@ class Supervisor:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "infra.local.supervisord", "-c", self._config.name],
                 cwd=self._config.parent,
-                env={**os.environ, "HOPLINK_PYTHON": sys.executable},
+                env={
+                    **os.environ,
+                    "HOPLINK_PYTHON": sys.executable,
+                    "HOPLINK_SOCKET": str(self._socket),
+                },
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -133,17 +136,14 @@ class Supervisor:
 
     def stop(self) -> None:
         """Stops all programs in order, then the supervisor. Returns when it is gone."""
-        if self._process is None:
-            return
-        if self.is_alive:
+        if self._process is not None:
             self._process.terminate()
-        try:
-            self._process.wait(self.stop_seconds)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._socket.unlink(missing_ok=True)
-        self._socket.parent.rmdir()
+            try:
+                self._process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+        remove_socket(self._socket)
 
     @property
     def _config(self) -> Path:

@@ -5,6 +5,7 @@ Works in DATA_DIR; takes supervisord's arguments.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Sequence
@@ -53,6 +54,14 @@ def main(arguments: Sequence[str]) -> None:
     finally:
         # It may be the last one who can.
         Path(RUN_FILE).unlink(missing_ok=True)
+        remove_socket(Path(os.environ["HOPLINK_SOCKET"]))
+
+
+def remove_socket(socket: Path) -> None:
+    """Removes the socket and the folder that it has for itself, as far as they are there."""
+    with contextlib.suppress(FileNotFoundError):
+        socket.unlink(missing_ok=True)
+        socket.parent.rmdir()
 
 
 if __name__ == "__main__":

@@ -13,8 +13,9 @@ from typing import Any, Protocol, Self
 import httpx
 import psutil
 
-from infra.local.leftovers import is_alive
+from infra.local.leftovers import end_all, is_alive
 from infra.local.ports import is_listening
+from infra.local.programs import FOLDER
 from tests.support.processes import ServerProcess, inherited_environ
 from tests.support.services import ROOT, http_client
 from tests.support.waiting import wait_for
@@ -130,8 +131,10 @@ class StackProcess(ServerProcess):
         return Footprint(self._tree(), self.ports)
 
     def close(self) -> None:
-        """Ends all of it for good."""
+        """Ends all of it for good, also what lost its launcher."""
         self.kill()
+        if self.ready_seconds and (self.data_dir / FOLDER).is_dir():
+            end_all(self.data_dir, supervisor_seconds=0)
         self.http.close()
 
 

@@ -48,6 +48,9 @@ def test_trusted_proxies_may_be_separated_by_commas_or_spaces(tmp_path: Path) ->
 
 
 def test_tools_find_run_json_in_the_checkout(tmp_path: Path) -> None:
+    (tmp_path / ".data").mkdir()
+    (tmp_path / ".data" / "run.json").symlink_to(tmp_path / "where another run was" / "run.json")
+
     assert pointer(tmp_path) == tmp_path / ".data" / "run.json"
 
 
