@@ -11,17 +11,19 @@ from prometheus_client import CollectorRegistry
 
 from services.api import errors, import_kinds
 from services.api.bulk import IMPORTS_AT_A_TIME, Bulk
+from services.api.busiest import BusiestLinks
 from services.api.change_publisher import ChangePublisher
 from services.api.connections import Connections
 from services.api.events import EventItem, EventList, Events, LinkEvents
 from services.api.importer import Importer
 from services.api.link_writes import LinkWrites
-from services.api.middleware import Methods, Requests
+from services.api.middleware import Methods, Request, Requests
 from services.api.own_address import OwnAddress
 from services.api.pagination import Lists
 from services.api.parameters import IdConverter
 from services.api.read_cache import ReadCache
 from services.api.redis_gate import RedisGate
+from services.api.stats import LinkStats, Statistics, UserStats
 from services.api.system import Health, Ready
 from services.api.urls import LinkItem, LinkList, Links, Shorten
 from services.api.users import UserItem, UserLinks, UserList, Users
@@ -30,24 +32,21 @@ from shared.database import Database, Watchdog
 from shared.settings import Settings
 
 SEED_FOLDER = Path(__file__).resolve().parents[2] / "seed"
+READY_TIMEOUT_SECONDS = 1.0
+
+App = falcon.App[Any, Any]
 
 
-def create_app(settings: Settings) -> falcon.App[Any, Any]:
+def create_app(settings: Settings) -> App:
     """The API as a WSGI application, with clients of its own; it connects when it is asked."""
     registry = CollectorRegistry()
     redis = RedisGate(
         settings.redis_url.get_secret_value(),
         metrics.STORE_FAILURES.counter(registry).labels("redis"),
     )
-    connections = Connections(
-        Database(
-            settings.database_url.get_secret_value(),
-            size=settings.api_threads,
-            statement_timeout_ms=settings.statement_timeout_ms,
-            name="hoplink-api",
-        ),
-        Watchdog(),
-        statement_timeout_seconds=settings.statement_timeout_ms / 1_000,
+    watchdog = Watchdog()
+    connections = _connections(
+        settings, watchdog, settings.api_threads, settings.statement_timeout_ms / 1_000
     )
     publisher = ChangePublisher(redis)
     cache = ReadCache(redis)
@@ -55,38 +54,60 @@ def create_app(settings: Settings) -> falcon.App[Any, Any]:
     users = Users(connections, publisher)
     links = Links(connections, LinkWrites(connections, publisher), settings.base_url)
     events = Events(connections, publisher)
-    limit = settings.api_max_body_bytes
 
     around: list[Any] = [Requests(), Methods()]
-    app = falcon.App(middleware=around)
+    app: App = falcon.App(middleware=around, request_type=Request)
     app.req_options.strip_url_path_trailing_slash = True
     app.router_options.converters["id"] = IdConverter
     errors.install(app)
 
+    limit = settings.api_max_body_bytes
     app.add_route("/health", Health())
-    app.add_route("/ready", Ready(connections, redis))
+    app.add_route(
+        "/ready", Ready(_connections(settings, watchdog, 1, READY_TIMEOUT_SECONDS), redis)
+    )
     app.add_route("/users", UserList(users, lists, limit))
     app.add_route("/users/{user_id:id}", UserItem(users, cache, limit))
     app.add_route("/users/{user_id:id}/urls", UserLinks(users, lists, links.listing()))
     app.add_route("/shorten", Shorten(links, limit))
-    app.add_route("/urls", LinkList(links, lists, limit))
+    app.add_route("/urls", LinkList(links, lists, BusiestLinks(connections), limit))
     app.add_route("/urls/{url_id:id}", LinkItem(links, cache, limit))
+    statistics = Statistics(connections)
+    app.add_route("/urls/{url_id:id}/stats", LinkStats(statistics))
+    app.add_route("/users/{user_id:id}/stats", UserStats(statistics))
     app.add_route("/urls/{url_id:id}/events", LinkEvents(links, lists))
+    app.add_route("/events", EventList(events, lists, limit))
+    app.add_route("/events/{event_id:id}", EventItem(events))
+    _add_imports(app, settings, connections, publisher)
+    return app
+
+
+def _add_imports(
+    app: App, settings: Settings, connections: Connections, publisher: ChangePublisher
+) -> None:
     slots = threading.BoundedSemaphore(IMPORTS_AT_A_TIME)
     for path, kind in (
         ("/users/bulk", import_kinds.users()),
         ("/urls/bulk", import_kinds.links(OwnAddress(settings.base_url))),
         ("/events/bulk", import_kinds.events()),
     ):
-        importer = Importer(kind, connections, publisher)
         bulk = Bulk(
-            importer,
+            Importer(kind, connections, publisher),
             slots,
             SEED_FOLDER,
-            max_body_bytes=limit,
+            max_body_bytes=settings.api_max_body_bytes,
             max_file_bytes=settings.api_max_bulk_bytes,
         )
         app.add_route(path, bulk)
-    app.add_route("/events", EventList(events, lists, limit))
-    app.add_route("/events/{event_id:id}", EventItem(events))
-    return app
+
+
+def _connections(
+    settings: Settings, watchdog: Watchdog, size: int, statement_timeout_seconds: float
+) -> Connections:
+    database = Database(
+        settings.database_url.get_secret_value(),
+        size=size,
+        statement_timeout_ms=int(statement_timeout_seconds * 1_000),
+        name="hoplink-api",
+    )
+    return Connections(database, watchdog, statement_timeout_seconds=statement_timeout_seconds)

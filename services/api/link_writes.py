@@ -105,6 +105,10 @@ class UnknownUser(Exception):
     """The user that a link should belong to is not there."""
 
 
+class CodeFixed(Exception):
+    """The short code of a link can't be changed."""
+
+
 class LinkWrites:
     """Creates, changes and deactivates links."""
 
@@ -124,7 +128,9 @@ class LinkWrites:
         return self._create_alone(link)
 
     def update(self, link_id: int, changes: LinkChanges) -> Row | None:
-        """The row as it is now, or None if there is no such link; raises UnknownUser.
+        """The row as it is now, or None if there is no such link.
+
+        Raises UnknownUser, or CodeFixed where the changes hold another short code.
 
         A link that has these values already is left alone: no event, the same `updated_at`.
         """
@@ -180,6 +186,8 @@ class LinkWrites:
             }
             if not changed:
                 return before
+            if "short_code" in changed:
+                raise CodeFixed
             with _unknown_user():
                 (after,) = _rows(database.execute_sql(_UPDATE, {**before, **values}))
             database.execute_sql(

@@ -33,6 +33,9 @@ class Requests:
 
     def process_request(self, req: falcon.Request, _resp: falcon.Response) -> None:
         req.context.began = time.perf_counter()
+        if "%2F" in req.env.get("RAW_URI", "").partition("?")[0].upper():
+            # It is part of a name, not a separator, and no name here holds one.
+            raise falcon.HTTPRouteNotFound
         given = req.get_header("X-Request-ID", default="")
         REQUEST_ID.set(given if _SAFE_ID.fullmatch(given) else f"{random.getrandbits(128):032x}")
 
@@ -49,6 +52,15 @@ class Requests:
                 "duration_ms": round((time.perf_counter() - req.context.began) * 1_000, 1),
             },
         )
+
+
+class Request(falcon.Request):
+    """Falcon keeps this one method for itself and would answer 400 before any middleware."""
+
+    def __init__(self, env: dict[str, Any], options: falcon.RequestOptions | None = None) -> None:
+        super().__init__(env, options)
+        if self.method == "WEBSOCKET":
+            self.method = "UNKNOWN"
 
 
 class Methods:

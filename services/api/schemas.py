@@ -106,12 +106,13 @@ class ShortenRequest(NewLink):
 
 
 class LinkChanges(_Payload):
-    """Only the fields that were given (`model_fields_set`) change."""
+    """Only the fields that were given (`model_fields_set`) change, the short code never."""
 
     original_url: OriginalUrl = ""
     title: Title | None = None
     user_id: Id | None = None
     is_active: bool = True
+    short_code: str = ""
 
 
 class NewEvent(_Payload):

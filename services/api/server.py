@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import http
+import socket
+import struct
 from typing import Any
 
 from gunicorn import util
@@ -29,6 +31,10 @@ DRAIN_SECONDS = 30
 """Longest wait for open requests when the API stops."""
 MAX_REQUEST_LINE = 8_190
 MAX_HEADERS = 100
+STALL_SECONDS = 30
+"""Longest wait for a client to send or to take some more bytes."""
+
+_STALL = struct.pack("@ll", STALL_SECONDS, 0)
 
 _STATUSES: dict[type[Exception], http.HTTPStatus] = {
     LimitRequestLine: http.HTTPStatus.REQUEST_URI_TOO_LONG,
@@ -79,7 +85,17 @@ class Log(Logger):  # type: ignore[misc]
 
 
 class Worker(ThreadWorker):  # type: ignore[misc]
-    """Answers what never gets as far as the application in JSON, too."""
+    """Answers what never gets as far as the application in JSON, too.
+
+    A client that stalls in the middle of a request or a response loses its connection instead of
+    keeping a thread.
+    """
+
+    def handle(self, conn: Any) -> Any:
+        """Called in a thread of the pool with a connection that has something to read."""
+        for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+            conn.sock.setsockopt(socket.SOL_SOCKET, option, _STALL)
+        return super().handle(conn)
 
     def handle_error(self, _req: Any, client: Any, _addr: Any, exc: Exception) -> None:
         """Called with what parsing or answering a request raised; the connection is then closed."""

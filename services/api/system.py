@@ -29,6 +29,7 @@ class Ready(Readable):
     """/ready: 503 while PostgreSQL does not answer. Redis is only reported, not needed."""
 
     def __init__(self, connections: Connections, redis: RedisGate) -> None:
+        """`connections` are of its own: all others may be in use without PostgreSQL being down."""
         self._connections = connections
         self._redis = redis
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import falcon
 
-from services.api import errors, parameters, read_cache
+from services.api import busiest, errors, parameters, read_cache
 from services.api.bodies import read_object
+from services.api.busiest import BusiestLinks
 from services.api.connections import Connections
-from services.api.link_writes import CodeTaken, LinkWrites, UnknownUser
+from services.api.link_writes import CodeFixed, CodeTaken, LinkWrites, UnknownUser
 from services.api.own_address import OwnAddress
 from services.api.pagination import Listing, Lists, Row
 from services.api.read_cache import ReadCache
@@ -58,12 +59,14 @@ class Links:
 
     def update(self, link_id: int, body: dict[str, object]) -> UrlObject:
         changes = LinkChanges.model_validate(body, context=self._own)
-        if not changes.model_fields_set:
+        if not changes.model_fields_set - {"short_code"}:
             raise errors.bad_request(
                 "body", "holds nothing to update: original_url, title, user_id or is_active"
             )
         try:
             return self._one(self._writes.update(link_id, changes))
+        except CodeFixed:
+            raise errors.bad_request("short_code", "can't be changed") from None
         except UnknownUser:
             raise errors.bad_request("user_id", "no such user") from None
 
@@ -79,12 +82,18 @@ class Links:
 class LinkList(Readable):
     """/urls"""
 
-    def __init__(self, links: Links, lists: Lists, max_body_bytes: int) -> None:
+    def __init__(
+        self, links: Links, lists: Lists, busiest_links: BusiestLinks, max_body_bytes: int
+    ) -> None:
         self._links = links
         self._lists = lists
+        self._busiest = busiest_links
         self._max_body_bytes = max_body_bytes
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        if busiest.is_asked_for(req):
+            resp.data = to_json([self._links.present(row) for row in self._busiest.read(req)])
+            return
         self._lists.send(
             req,
             resp,
