@@ -16,6 +16,7 @@ from psycopg2 import errors
 from services.worker import click_totals
 from services.worker.click_partitions import CLICKS, HOURS, Partitioned
 from services.worker.click_totals import EPOCH, Names, Place, Tally
+from shared.click_stats import HOURS_KEPT_DAYS
 from shared.click_stream import Batch
 from shared.database import Watchdog
 
@@ -28,8 +29,6 @@ IDLE_TIMEOUT_SECONDS = 4
 ANSWER_TIMEOUT_SECONDS = 30
 """A server that takes longer for a whole transaction, or never answers, is hung up on."""
 
-HOURS_KEPT_DAYS = 400
-"""Then days are all that is left of them."""
 DAYS_AHEAD = 3
 """For so long, partitions may fail to be made without anyone noticing."""
 PRODUCERS_KEPT_DAYS = 7

@@ -12,7 +12,7 @@ from typing import NamedTuple, Self
 import orjson
 
 from services.worker.user_agents import classify
-from shared.click_names import DIRECT, KEPT_NAMES, UNKNOWN, most_frequent
+from shared.click_stats import DIRECT, KEPT_NAMES, UNKNOWN, most_frequent
 from shared.click_stream import Batch
 
 SECOND, HOUR, DAY = 1_000, 3_600_000, 86_400_000

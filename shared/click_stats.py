@@ -1,7 +1,4 @@
-"""Clicks by the name of a referrer, a device or a country: which are kept, and what the rest is.
-
-The worker keeps them so for each link and day, the API shows the sum of several days likewise.
-"""
+"""What is kept of clicks: the worker that writes it and the API that shows it agree on this."""
 
 from __future__ import annotations
 
@@ -15,6 +12,9 @@ UNKNOWN = "unknown"
 OTHER = "other"
 """All names that are not among the most frequent ones."""
 KEPT_NAMES = 50
+"""Referrers of a link and a day that are kept by name once the day is over; countries likewise."""
+HOURS_KEPT_DAYS = 400
+"""For so long clicks can be told by the hour; then by the day, for ever."""
 
 
 def most_frequent(clicks: Mapping[str, int], most: int) -> dict[str, int]:
