@@ -87,7 +87,8 @@ class Supervisor:
     def __init__(self, data_dir: Path, programs: Sequence[Program]) -> None:
         self._data_dir = data_dir
         self._stages = {program.name: program.stage for program in programs}
-        self._socket = _private_folder(data_dir) / "supervisor.sock"
+        self._socket = socket_of(data_dir)
+        _make_private(self._socket.parent)
         self._process: subprocess.Popen[bytes] | None = None
         self._write_config(programs)
 
@@ -197,15 +198,19 @@ def _state(info: Mapping[str, Any]) -> State:
     )
 
 
-def _private_folder(data_dir: Path) -> Path:
-    """A folder for a socket, whose path must be short: a hundred characters at most.
+def socket_of(data_dir: Path) -> Path:
+    """Where the supervisor of `data_dir` listens.
 
-    The same one for the same data, so that no run leaves one behind for good.
+    A socket's path must be short, a hundred characters at most; so it isn't in `data_dir`. It is
+    the same one for the same data, so that no run leaves one behind for good.
     """
     digest = hashlib.sha256(os.fsencode(data_dir)).hexdigest()[:12]
     folder = Path(tempfile.gettempdir()) / f"hoplink-{os.geteuid()}-{digest}"
+    return folder / "supervisor.sock"
+
+
+def _make_private(folder: Path) -> None:
     folder.mkdir(mode=0o700, exist_ok=True)
     found = folder.lstat()
     if found.st_uid != os.geteuid() or not stat.S_ISDIR(found.st_mode) or found.st_mode & 0o077:
         raise StackError(f"{folder} belongs to somebody else; remove it and run make again")
-    return folder

@@ -77,5 +77,5 @@ def new_stack(
         return process
 
     yield make
-    for process in made:
+    for process in reversed(made):
         process.close()

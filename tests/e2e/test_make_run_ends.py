@@ -14,6 +14,7 @@ import pytest
 
 from infra.local.leftovers import is_alive
 from infra.local.ports import HOST
+from infra.local.supervision import socket_of
 from tests.support.ports import PortBlock
 from tests.support.stack import NewStack, StackProcess
 from tests.support.waiting import wait_for
@@ -30,6 +31,7 @@ def test_a_signal_ends_it_and_leaves_nothing_running(
 
     assert everything.left() == []
     assert not (stack.data_dir / "run.json").exists()
+    assert not socket_of(stack.data_dir).parent.exists()
 
 
 def test_data_outlives_a_run(new_stack: NewStack, folder: Path) -> None:
@@ -51,6 +53,7 @@ def test_a_killed_launcher_takes_everything_with_it(new_stack: NewStack, used_da
 
     wait_for(lambda: not everything.left(), "everything to end", seconds=30)
     assert not (stack.data_dir / "run.json").exists()
+    assert not socket_of(stack.data_dir).parent.exists()
 
 
 def test_a_run_ends_what_a_crash_left_behind(new_stack: NewStack, used_data: Path) -> None:

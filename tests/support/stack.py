@@ -14,8 +14,12 @@ import httpx
 import psutil
 
 from infra.local.leftovers import end_all, is_alive
+from infra.local.options import pointer
 from infra.local.ports import is_listening
 from infra.local.programs import FOLDER
+from infra.local.run_file import RunFile
+from infra.local.supervision import socket_of
+from infra.local.supervisord import remove_socket
 from tests.support.processes import ServerProcess, inherited_environ
 from tests.support.services import ROOT, http_client
 from tests.support.waiting import wait_for
@@ -135,6 +139,8 @@ class StackProcess(ServerProcess):
         self.kill()
         if self.ready_seconds and (self.data_dir / FOLDER).is_dir():
             end_all(self.data_dir, supervisor_seconds=0)
+            remove_socket(socket_of(self.data_dir))
+            RunFile(self.data_dir, pointer()).remove()
         self.http.close()
 
 
