@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.ports import PortBlock
 from tests.support.processes import Log
-from tests.support.stack import LAUNCHER, NewStack, StackProcess
+from tests.support.stack import LAUNCHER, STACK_PORTS, NewStack, StackProcess
 from tests.support.stores import scratch_folder
 from tests.support.waiting import wait_for
 
@@ -19,7 +19,7 @@ def shared_stack(
     server_folder: Path, ports: PortBlock, watch_log: Callable[[Log], None]
 ) -> Iterator[StackProcess]:
     process = StackProcess(
-        ports.free_port(),
+        ports.free_port(followed_by=STACK_PORTS),
         server_folder / "shared stack",
         log=server_folder / "stack.log",
         REDIRECTORS="2",
@@ -66,7 +66,7 @@ def new_stack(
         **settings: str,
     ) -> StackProcess:
         process = StackProcess(
-            port or ports.free_port(),
+            port or ports.free_port(followed_by=STACK_PORTS),
             data_dir or folder / f"data-{len(made)}",
             log=folder / f"stack-{len(made)}.log",
             command=command,

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import itertools
 import socket
-from collections.abc import Iterator
 
 from infra.local.ports import HOST, is_free
 
-_FIRST, _END, _SIZE = 20_000, 32_000, 50
+_FIRST, _END, _SIZE = 20_000, 32_000, 100
 
 
 class PortBlock:
@@ -20,21 +19,25 @@ class PortBlock:
 
     def __init__(self) -> None:
         self._owner = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-        self._first = self._take()
-        self._next = itertools.cycle(range(self._first + 1, self._first + _SIZE))
+        first = self._take()
+        self._end = first + _SIZE
+        self._next = itertools.cycle(range(first + 1, self._end))
 
-    def free_port(self) -> int:
-        """A port of the block that nobody listens on; the others come before it comes again."""
+    def free_port(self, *, followed_by: int = 0) -> int:
+        """A port of the block that nobody listens on; the others come before it comes again.
+
+        At least `followed_by` ports of the block come after it.
+        """
         for port in itertools.islice(self._next, _SIZE):
-            if is_free(port):
+            if port + followed_by < self._end and is_free(port):
                 return port
-        raise RuntimeError(f"all ports from {self._first} to {self._first + _SIZE} are taken")
+        raise RuntimeError(f"all ports of the block that ends at {self._end} are taken")
 
     def close(self) -> None:
         self._owner.close()
 
     def _take(self) -> int:
-        for first in self._candidates():
+        for first in range(_FIRST, _END, _SIZE):
             try:
                 self._owner.bind((HOST, first))
                 self._owner.listen()
@@ -42,7 +45,3 @@ class PortBlock:
                 continue
             return first
         raise RuntimeError(f"no block of ports is free from {_FIRST} to {_END}")
-
-    @staticmethod
-    def _candidates() -> Iterator[int]:
-        return iter(range(_FIRST, _END, _SIZE))

@@ -25,6 +25,8 @@ from tests.support.services import ROOT, http_client
 from tests.support.waiting import wait_for
 
 LAUNCHER = (sys.executable, "-m", "infra.local")
+STACK_PORTS = 15
+"""More than a stack takes behind its front port."""
 
 
 class StackProcess(ServerProcess):
