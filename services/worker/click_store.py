@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from io import BytesIO
+from itertools import chain
 from typing import Any, Self
 
 import psycopg2
@@ -15,7 +17,7 @@ from psycopg2 import errors
 
 from services.worker import click_totals
 from services.worker.click_partitions import CLICKS, HOURS, Partitioned
-from services.worker.click_totals import EPOCH, Names, Place, Tally
+from services.worker.click_totals import EPOCH, Names, Place, Resolved, Tally
 from shared.click_stats import HOURS_KEPT_DAYS
 from shared.click_stream import Batch
 from shared.database import Watchdog
@@ -96,7 +98,7 @@ SET recorded = excluded.recorded, lost = known.lost + excluded.lost, seen_at = e
 """
 
 _COPY_CLICKS = (
-    "COPY clicks (link_id, clicked_at, is_bot, device, country, referrer, user_agent) FROM STDIN"
+    "COPY clicks (link_id, clicked_at, country, referrer, is_bot, device, user_agent) FROM STDIN"
 )
 
 _log = logging.getLogger(__name__)
@@ -255,20 +257,16 @@ class ClickStore:
         )
 
     def _add(self, cursor: Any, batches: Sequence[Batch], now: int) -> Tally:
-        tally = Tally()
-        rows: list[str] = []
-        for batch in batches:
-            times = click_totals.believable(batch.times, now)
-            bots = tally.add(batch, times)
-            if self._retention_days:
-                rows += click_totals.copy_rows(batch, times, bots)
+        resolved = [Resolved(batch, now) for batch in batches]
+        tally = Tally(resolved)
         if not batches:
             return tally
         days = {day for _, day in tally.places()}
         self._make_partitions(cursor, HOURS, map(_date, days))
-        if rows:
+        if self._retention_days:
             self._make_partitions(cursor, CLICKS, map(_date, days))
-            cursor.copy_expert(_COPY_CLICKS, Lines(rows))
+            lines = chain.from_iterable(batch.lines() for batch in resolved)
+            cursor.copy_expert(_COPY_CLICKS, _file(lines))
         self._add_totals(cursor, tally)
         return tally
 
@@ -284,8 +282,8 @@ class ClickStore:
                 f"{total.link_id}\t{_date(total.day)}\t{total.clicks}\t{total.bots}"
                 f"\t{names}\t{'t' if total.names.is_wide else 'f'}\n"
             )
-        cursor.copy_expert("COPY new_hours FROM STDIN", Lines(hours))
-        cursor.copy_expert("COPY new_days FROM STDIN", Lines(days))
+        cursor.copy_expert("COPY new_hours FROM STDIN", _file(hours))
+        cursor.copy_expert("COPY new_days FROM STDIN", _file(days))
         for statement in (_ADD_HOURS, _ADD_DAYS, _ADD_COUNTS):
             cursor.execute(statement)
 
@@ -332,16 +330,8 @@ class ClickStore:
         return len(rows)
 
 
-class Lines:
-    """A file for COPY to read from, made of lines."""
-
-    def __init__(self, lines: Sequence[str]) -> None:
-        self._content = "".join(lines).encode()
-        self._at = 0
-
-    def read(self, size: int) -> bytes:
-        start, self._at = self._at, self._at + size
-        return self._content[start : self._at]
+def _file(lines: Iterable[str]) -> BytesIO:
+    return BytesIO("".join(lines).encode())
 
 
 def _date(day: int) -> date:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from itertools import compress
-from operator import not_
+from functools import lru_cache
+from itertools import compress, repeat
+from operator import itemgetter, not_, or_
 from typing import NamedTuple, Self
 
 import orjson
 
-from services.worker.user_agents import classify
+from services.worker.user_agents import REMEMBERED, classify
 from shared.click_stats import DIRECT, KEPT_NAMES, UNKNOWN, most_frequent
 from shared.click_stream import Batch
 
@@ -23,6 +24,8 @@ MOST_BEHIND = 7 * DAY
 OPEN_NAMES = 500
 """Names of a link and day until the day is over: only then can it be told which ones to keep."""
 
+NULL = r"\N"
+"""As COPY's text format has it."""
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 Place = tuple[int, int]
@@ -66,42 +69,77 @@ class DayTotal(NamedTuple):
     link_id: int
     day: int
     clicks: int
-    """What the batches add; the names are all names of the day so far."""
+    """What is to be added; the names are all names of the day so far."""
     bots: int
     names: Names
+
+
+class Agent(NamedTuple):
+    """What is to be known of a user agent."""
+
+    device: str
+    is_bot: bool
+    line: str
+    """The end of a line for COPY, from `is_bot` on."""
+    head_line: str
+    """The same for a HEAD request, which only programs send."""
+
+
+class Resolved:
+    """A batch, its indexes resolved, its times believable, people told from bots."""
+
+    def __init__(self, batch: Batch, now: int) -> None:
+        agents = list(map(_agent, batch.agent_names))
+        self.links = batch.links
+        self.times = _believable(batch.times, now)
+        self.agents = list(map(agents.__getitem__, batch.agents))
+        self.referrers = _resolve(batch.referrer_names, batch.referrers, DIRECT)
+        self.countries = _resolve(batch.country_names, batch.countries, UNKNOWN)
+        self.bots = [agent.is_bot for agent in self.agents]
+        if True in batch.heads:
+            self.bots = list(map(or_, self.bots, batch.heads))
+        self._batch = batch
+
+    def of_people(self) -> Iterator[tuple[int, int, str, Agent, str]]:
+        """Link, day, referrer, agent and country of each person's click."""
+        clicks = zip(  # noqa: B905  # days may be endless
+            self.links, _each(DAY, self.times), self.referrers, self.agents, self.countries
+        )
+        return compress(clicks, map(not_, self.bots))
+
+    def lines(self) -> Iterator[str]:
+        """Each click as a line for COPY.
+
+        The order is: link, time, country, referrer, bot, device, user agent.
+        """
+        batch = self._batch
+        seconds = {
+            second: f"{EPOCH + timedelta(seconds=second):%Y-%m-%d %H:%M:%S}"
+            for second in {time // SECOND for time in self.times}
+        }
+        moments = [seconds[time // SECOND] + _MILLISECONDS[time % SECOND] for time in self.times]
+        ends = [
+            agent.head_line if is_head else agent.line
+            for agent, is_head in zip(self.agents, batch.heads, strict=True)
+        ]
+        countries = _resolve(batch.country_names, batch.countries, NULL)
+        referrers = _resolve(batch.referrer_names, batch.referrers, NULL)
+        columns = zip(map(str, self.links), moments, countries, referrers, ends, strict=True)
+        return map("\t".join, columns)
 
 
 class Tally:
     """What batches add up to. People and bots stand apart; names are those of people."""
 
-    def __init__(self) -> None:
+    def __init__(self, batches: Sequence[Resolved]) -> None:
         self.people: Counter[tuple[int, int]] = Counter()
         """By link and hour."""
         self.bots: Counter[tuple[int, int]] = Counter()
-        self._referrers: Counter[tuple[int, int, str]] = Counter()
-        self._devices: Counter[tuple[int, int, str]] = Counter()
-        self._countries: Counter[tuple[int, int, str]] = Counter()
-
-    def add(self, batch: Batch, times: Sequence[int]) -> list[bool]:
-        """Adds a batch whose clicks happened at `times`; returns which of them are bots'."""
-        visitors = [classify(text(name)) for name in batch.agent_names]
-        bots = [
-            is_head or visitors[agent].is_bot
-            for agent, is_head in zip(batch.agents, batch.heads, strict=True)
-        ]
-        people = list(map(not_, bots))
-        hours = list(zip(batch.links, [time // HOUR for time in times], strict=True))
-        self.people.update(compress(hours, people))
-        self.bots.update(compress(hours, bots))
-        days = [time // DAY for time in times]
-        for counter, column, names in (
-            (self._referrers, batch.referrers, _words(batch.referrer_names, DIRECT)),
-            (self._devices, batch.agents, [visitor.device for visitor in visitors]),
-            (self._countries, batch.countries, _words(batch.country_names, UNKNOWN)),
-        ):
-            named = zip(batch.links, days, map(names.__getitem__, column), strict=True)
-            counter.update(compress(named, people))
-        return bots
+        self._batches = batches
+        for batch in batches:
+            hours = list(zip(batch.links, _each(HOUR, batch.times)))  # noqa: B905  # may be endless
+            self.people.update(compress(hours, map(not_, batch.bots)))
+            self.bots.update(compress(hours, batch.bots))
 
     def places(self) -> list[Place]:
         """All links and days that something is added to, in order."""
@@ -113,17 +151,28 @@ class Tally:
 
     def days(self, known: Mapping[Place, Names]) -> Iterator[DayTotal]:
         """`known` are the names of each place so far; they are added to."""
-        people, bots = _by_day(self.people), _by_day(self.bots)
         names = {place: known.get(place) or Names({}, {}, {}) for place in self.places()}
-        for kind, counter in enumerate((self._referrers, self._devices, self._countries)):
-            for (link, day, name), count in counter.items():
-                clicks = names[link, day][kind]
-                clicks[name] = clicks.get(name, 0) + count
+        self._add_names(names)
+        people, bots = _by_day(self.people), _by_day(self.bots)
         for place, found in names.items():
             yield DayTotal(*place, people[place], bots[place], _bounded(found))
 
+    def _add_names(self, names: Mapping[Place, Names]) -> None:
+        clicks = [click for batch in self._batches for click in batch.of_people()]
+        # All clicks of a link on end: that is twice as fast, for the sake of the processor's cache.
+        clicks.sort(key=itemgetter(0))
+        place = None
+        for link, day, referrer, agent, country in clicks:
+            if place != (link, day):
+                place = (link, day)
+                referrers, devices, countries = names[place]
+            device = agent.device
+            referrers[referrer] = referrers.get(referrer, 0) + 1
+            devices[device] = devices.get(device, 0) + 1
+            countries[country] = countries.get(country, 0) + 1
 
-def believable(times: Sequence[int], now: int) -> Sequence[int]:
+
+def _believable(times: Sequence[int], now: int) -> Sequence[int]:
     """`times` with those that lie too far from `now` replaced by it."""
     first, last = now - MOST_BEHIND, now + MOST_AHEAD
     if min(times) >= first and max(times) <= last:
@@ -131,43 +180,35 @@ def believable(times: Sequence[int], now: int) -> Sequence[int]:
     return [time if first <= time <= last else now for time in times]
 
 
-def copy_rows(batch: Batch, times: Sequence[int], bots: Sequence[bool]) -> Iterator[str]:
-    """Each click as a line for COPY: link, time, bot, device, country, referrer, user agent."""
-    agents = []
-    for name in batch.agent_names:
-        agent = text(name)
-        agents.append((classify(agent).device, copy_text(agent) or r"\N"))
-    referrers = _words(batch.referrer_names, r"\N")
-    countries = _words(batch.country_names, r"\N")
-    seconds = {
-        second: (EPOCH + timedelta(seconds=second)).strftime("%Y-%m-%d %H:%M:%S")
-        for second in {time // SECOND for time in times}
-    }
-    columns = (batch.links, times, bots, batch.countries, batch.referrers, batch.agents)
-    for link, time, is_bot, country, referrer, agent in zip(*columns, strict=True):
-        device, user_agent = agents[agent]
-        yield (
-            f"{link}\t{seconds[time // SECOND]}.{time % SECOND:03d}+00\t{'t' if is_bot else 'f'}"
-            f"\t{device}\t{countries[country]}\t{referrers[referrer]}\t{user_agent}\n"
-        )
+def _each(unit: int, times: Sequence[int]) -> Iterable[int]:
+    """The hour, or day, of each time; the same one without end if it is the same for all."""
+    first = min(times) // unit
+    if max(times) // unit == first:
+        return repeat(first)
+    return [time // unit for time in times]
 
 
-def text(value: bytes) -> str:
-    """What came in a header, as PostgreSQL can hold it."""
-    return value.decode(errors="replace").replace("\0", "")
+@lru_cache(REMEMBERED)
+def _agent(name: bytes) -> Agent:
+    text = name.decode(errors="replace").replace("\0", "")
+    visitor = classify(text)
+    end = f"{visitor.device}\t{copy_text(text) or NULL}\n"
+    return Agent(*visitor, f"{'t' if visitor.is_bot else 'f'}\t{end}", f"t\t{end}")
+
+
+def _resolve(names: Iterable[bytes], column: Iterable[int], nameless: str) -> list[str]:
+    """Hosts and country codes, which were checked when they were taken down."""
+    words = [name.decode("ascii", "replace") or nameless for name in names]
+    return list(map(words.__getitem__, column))
 
 
 _ESCAPES = str.maketrans({"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"})
+_MILLISECONDS = [f".{number:03d}+00" for number in range(SECOND)]
 
 
 def copy_text(value: str) -> str:
     """`value` as COPY's text format has it."""
     return value.translate(_ESCAPES)
-
-
-def _words(names: Iterable[bytes], nameless: str) -> list[str]:
-    """Hosts and country codes, which were checked when they were taken down."""
-    return [name.decode("ascii", "replace") or nameless for name in names]
 
 
 def _by_day(hours: Mapping[tuple[int, int], int]) -> Counter[Place]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 import re
-from functools import lru_cache
 from typing import NamedTuple
 
 from is_crawler.parser import parse
 
 REMEMBERED = 20_000
+"""User agents whose meaning is kept in memory: a few MiB."""
 OTHER = "other"
 
 _DEVICES = {
@@ -34,7 +34,6 @@ class Visitor(NamedTuple):
     """A crawler, a link preview, a monitor, a program: anything that is no browser."""
 
 
-@lru_cache(REMEMBERED)
 def classify(user_agent: str) -> Visitor:
     """Never fails; who sends no user agent is a bot."""
     try:

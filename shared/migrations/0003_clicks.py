@@ -17,10 +17,10 @@ COMMENT ON COLUMN click_producers.recorded IS 'All numbers below it are recorded
 CREATE TABLE clicks (
     link_id    bigint      NOT NULL,
     clicked_at timestamptz NOT NULL,
-    is_bot     boolean     NOT NULL,
-    device     text COLLATE "C" NOT NULL,
     country    text COLLATE "C",
     referrer   text COLLATE "C",
+    is_bot     boolean     NOT NULL,
+    device     text COLLATE "C" NOT NULL,
     user_agent text COLLATE "C"
 ) PARTITION BY RANGE (clicked_at);
 CREATE INDEX clicks_link ON clicks (link_id, clicked_at);
