@@ -6,6 +6,7 @@ starts it, a supervisor or a test, is not its business.
 
 from __future__ import annotations
 
+import os
 import secrets
 import shutil
 import socket
@@ -58,6 +59,7 @@ class Store(ABC):
         """
 
     def _make_folder(self) -> None:
+        self._check_owner()
         self.folder.mkdir(parents=True, exist_ok=True)
         self._give(self.folder, 0o700)
         if self.account is not None and not self.account.can_enter(self.folder):
@@ -67,6 +69,16 @@ class Store(ABC):
             )
         if not self._password_file.exists():
             self._write(self._password_file, secrets.token_hex(16))
+
+    def _check_owner(self) -> None:
+        if not self.data.exists():
+            return
+        owner, ours = self.data.stat().st_uid, self.account.uid if self.account else os.geteuid()
+        if owner != ours:
+            raise StackError(
+                f"the data in {self.data} belongs to user {owner}, but {self.name} would run as "
+                f"{ours}: run make as the user who made it, or give DATA_DIR another folder"
+            )
 
     def _give(self, path: Path, mode: int) -> None:
         path.chmod(mode)

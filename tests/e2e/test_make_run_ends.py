@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from infra.local.accounts import unprivileged
 from infra.local.leftovers import is_alive
 from infra.local.ports import HOST
 from infra.local.supervision import socket_of
@@ -118,6 +119,9 @@ def test_data_of_another_postgresql_is_refused(new_stack: NewStack, folder: Path
     data = folder / "old" / "postgres" / "data"
     data.mkdir(parents=True)
     (data / "PG_VERSION").write_text("12\n")
+    account = unprivileged()
+    if account is not None:
+        account.give(data)
 
     line = _refused(new_stack(folder / "old"))
 
