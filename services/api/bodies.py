@@ -10,6 +10,8 @@ from gunicorn.http.errors import ParseException
 from services.api import strict_json
 from services.api.errors import bad_request
 
+MAX_DISCARDED_BYTES = 16_777_216
+
 
 def read_object(req: falcon.Request, max_bytes: int) -> dict[str, Any]:
     """The object that the body holds; raises HTTP errors 400 and 413.
@@ -41,7 +43,15 @@ def check_charset(req: falcon.Request) -> None:
             raise bad_request("Content-Type", "the charset must be utf-8")
 
 
-def too_large(max_bytes: int) -> falcon.HTTPContentTooLarge:
+def too_large(req: falcon.Request, max_bytes: int) -> falcon.HTTPContentTooLarge:
+    """The error to raise, once the rest of the body was read, unless that is very much.
+
+    A connection with an unread body is closed, which its client may notice only by losing the
+    next request.
+    """
+    left = MAX_DISCARDED_BYTES
+    while left > 0 and (chunk := receive(req, min(left, 65_536))):
+        left -= len(chunk)
     return falcon.HTTPContentTooLarge(description=f"body: must be at most {max_bytes} bytes")
 
 
@@ -58,5 +68,5 @@ def _read(req: falcon.Request, max_bytes: int) -> bytes:
     length = req.content_length or 0
     raw = b"" if length > max_bytes else receive(req, max_bytes + 1)
     if max(length, len(raw)) > max_bytes:
-        raise too_large(max_bytes)
+        raise too_large(req, max_bytes)
     return raw

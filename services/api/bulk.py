@@ -103,13 +103,13 @@ class _Body:
         self._max_bytes = max_bytes
         self._read = 0
         if (self._expected or 0) > max_bytes:
-            raise too_large(max_bytes)
+            raise too_large(req, max_bytes)
 
     def read(self, size: int | None = None, /) -> bytes:
         chunk = receive(self._req, -1 if size is None else size)
         self._read += len(chunk)
         if self._read > self._max_bytes:
-            raise too_large(self._max_bytes)
+            raise too_large(self._req, self._max_bytes)
         if not chunk and self._expected is not None and self._read < self._expected:
             raise errors.bad_request("body", "did not arrive whole")
         return chunk

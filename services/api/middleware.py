@@ -70,10 +70,7 @@ class Methods:
         self, req: falcon.Request, _resp: falcon.Response, resource: Any, _params: dict[str, Any]
     ) -> None:
         if req.method not in falcon.COMBINED_METHODS:
-            raise falcon.HTTPMethodNotAllowed(
-                [
-                    method
-                    for method in falcon.HTTP_METHODS
-                    if hasattr(resource, f"on_{method.lower()}")
-                ]
+            methods = (
+                name for name in falcon.HTTP_METHODS if hasattr(resource, f"on_{name.lower()}")
             )
+            raise falcon.HTTPMethodNotAllowed([*methods, "OPTIONS"])

@@ -57,12 +57,6 @@ class Page:
             )
         return cls(size, skip, after or 0)
 
-    def of(self, query: Any, model: type[Entity]) -> Any:
-        """The rows of the page, by id, and one more that tells whether another page follows."""
-        if self.after:
-            query = query.where(model.id > self.after)
-        return query.order_by(model.id).offset(self.skip).limit(self.size + 1)
-
 
 @dataclass(frozen=True)
 class Listing:
@@ -72,6 +66,17 @@ class Listing:
     columns: tuple[Any, ...]
     subject: str
     present: Callable[[Row], object]
+
+
+def select(listing: Listing, filters: Mapping[str, object], page: Page) -> Any:
+    """The rows of a page, by id, and one more that tells whether another page follows."""
+    model = listing.model
+    query: Any = model.select(*listing.columns)
+    for name, value in filters.items():
+        query = query.where(getattr(model, name) == value)
+    if page.after:
+        query = query.where(model.id > page.after)
+    return query.order_by(model.id).offset(page.skip).limit(page.size + 1).dicts()
 
 
 class Lists:
@@ -103,12 +108,8 @@ class Lists:
 
     def _read(self, listing: Listing, filters: Mapping[str, object], page: Page) -> bytes:
         """The id to go on after, if another page follows, a line break, and the array."""
-        model = listing.model
-        query = model.select(*listing.columns)
-        for name, value in filters.items():
-            query = query.where(getattr(model, name) == value)
         with self._connections.lend() as database:
-            rows = list(page.of(query, model).dicts().execute(database))
+            rows = list(select(listing, filters, page).execute(database))
         shown = rows[: page.size]
         last_id = shown[-1]["id"] if len(rows) > page.size else ""
         return b"%s\n%s" % (

@@ -19,7 +19,7 @@ from gunicorn.http.errors import (
     ParseException,
     UnsupportedTransferCoding,
 )
-from gunicorn.workers.gthread import ThreadWorker
+from gunicorn.workers.gthread import _DEFER, ThreadWorker
 
 from services.api import errors
 from services.api.app import create_app
@@ -31,6 +31,8 @@ DRAIN_SECONDS = 30
 """Longest wait for open requests when the API stops."""
 MAX_REQUEST_LINE = 8_190
 MAX_HEADERS = 100
+FIRST_BYTE_SECONDS = 0.05
+"""A new connection that says nothing so long leaves its thread to others; gunicorn gives 5 s."""
 STALL_SECONDS = 30
 """Longest wait for a client to send or to take some more bytes."""
 
@@ -92,7 +94,9 @@ class Worker(ThreadWorker):  # type: ignore[misc]
     """
 
     def handle(self, conn: Any) -> Any:
-        """Called in a thread of the pool with a connection that has something to read."""
+        """Called in a thread of the pool: the connection is new or has something to read."""
+        if not conn.initialized and not conn.wait_for_data(FIRST_BYTE_SECONDS):
+            return _DEFER
         for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
             conn.sock.setsockopt(socket.SOL_SOCKET, option, _STALL)
         return super().handle(conn)

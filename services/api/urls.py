@@ -59,7 +59,7 @@ class Links:
 
     def update(self, link_id: int, body: dict[str, object]) -> UrlObject:
         changes = LinkChanges.model_validate(body, context=self._own)
-        if not changes.model_fields_set - {"short_code"}:
+        if not changes.model_fields_set:
             raise errors.bad_request(
                 "body", "holds nothing to update: original_url, title, user_id or is_active"
             )

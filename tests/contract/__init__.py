@@ -1,0 +1,1 @@
+"""The contract of the API, over HTTP, with real stores."""
