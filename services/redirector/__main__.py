@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 
@@ -21,6 +22,7 @@ def main() -> int:
         print(f"hoplink: setting {error}", file=sys.stderr)
         return 2
     logging.configure("redirector", settings.log_level)
+    _tune_garbage_collection()
     uvicorn.run(
         create_app(open_files.fit(settings)),
         host=settings.redirector_host,
@@ -36,6 +38,17 @@ def main() -> int:
         timeout_graceful_shutdown=settings.redirector_drain_seconds,
     )
     return 0
+
+
+def _tune_garbage_collection() -> None:
+    """Spares redirects most of the search for cyclic garbage, of which a local hit makes none.
+
+    It took a twelfth of a local hit's time. What was imported stays until the end and is not
+    looked at again; the rest is looked at less often.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 10, 50)
 
 
 if __name__ == "__main__":

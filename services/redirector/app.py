@@ -13,6 +13,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 
 from services.redirector.breaker import Breaker
 from services.redirector.changes import ChangeFeed
@@ -26,7 +27,14 @@ from services.redirector.postgres import Pool
 from services.redirector.protocol import STATE_KEY, Connections
 from services.redirector.remote_cache import RemoteCache
 from services.redirector.resolver import Resolver
-from services.redirector.routes import Redirect, System, http_exception, routes, server_error
+from services.redirector.routes import (
+    Redirect,
+    Shortcut,
+    System,
+    http_exception,
+    routes,
+    server_error,
+)
 from shared.settings import Settings
 
 _NAME = "hoplink-redirector"
@@ -124,8 +132,10 @@ def create_app(settings: Settings) -> Starlette:
         await subscriber.aclose()
         await click_redis.aclose()
 
+    redirect = Redirect(resolver, click_log)
     app = Starlette(
-        routes=routes(Redirect(resolver, click_log), system),
+        routes=routes(redirect, system),
+        middleware=[Middleware(Shortcut, redirect)],
         lifespan=lifespan,
         exception_handlers={HTTPException: http_exception, Exception: server_error},
     )

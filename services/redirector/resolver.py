@@ -14,6 +14,7 @@ from redis.exceptions import RedisError
 from services.redirector.batches import Batches
 from services.redirector.breaker import Breaker
 from services.redirector.changes import ChangeFeed
+from services.redirector.deadlines import Deadlines
 from services.redirector.link_store import LinkStore
 from services.redirector.local_cache import Entry, LocalCache
 from services.redirector.postgres import Unreachable
@@ -48,12 +49,13 @@ Answer = tuple[Entry | None, Tier]
 class Flight:
     """A look-up under way, for all requests that wait for its code."""
 
-    __slots__ = ("answer", "code", "expiry", "fallback", "lease", "outdated")
+    __slots__ = ("code", "fallback", "is_over", "lease", "outdated", "waiting")
 
-    def __init__(self, code: str, answer: asyncio.Future[Answer]) -> None:
+    def __init__(self, code: str) -> None:
         self.code = code
-        self.answer = answer
-        self.expiry: asyncio.TimerHandle | None = None
+        self.waiting: list[asyncio.Future[Answer]] = []
+        """One for each request, so that one that is cancelled takes nobody's answer along."""
+        self.is_over = False
         self.outdated = False
         """A change came while it was under way: what it brings may already be old."""
         self.lease: tuple[bytes, bytes] | None = None
@@ -97,6 +99,7 @@ class Resolver:
         self._redis_timeout = redis_timeout
         self._max_pending = max_pending
         self._pending = 0
+        self._deadlines = Deadlines(self._give_up)
         self._redis_batches = Batches(self._ask_redis, at_once=redis_batches)
         self._database_batches = Batches(self._ask_database, at_once=database_batches)
 
@@ -121,8 +124,9 @@ class Resolver:
         else:
             self.joined += 1
         try:
-            # Shielded: a request that is cancelled must not take the others' answer along.
-            entry, tier = await asyncio.shield(flight.answer)
+            answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+            flight.waiting.append(answer)
+            entry, tier = await answer
         except Unavailable:
             self.answers["unavailable", Tier.NONE] += 1
             raise
@@ -169,10 +173,8 @@ class Resolver:
         if self._pending >= self._max_pending:
             self.answers["unavailable", Tier.NONE] += 1
             raise Unavailable("too many look-ups are waiting")
-        loop = asyncio.get_running_loop()
-        flight = Flight(code, loop.create_future())
-        flight.answer.add_done_callback(_retrieved)
-        flight.expiry = loop.call_later(budget, self._give_up, flight, "time is up")
+        flight = Flight(code)
+        self._deadlines.add(flight, budget)
         self.flights[code] = flight
         self._pending += 1
         if self._redis.is_open:
@@ -198,7 +200,7 @@ class Resolver:
                 elif flight.code in looked.found:
                     self._take(flight, looked.found[flight.code], trusted=trusted)
         for flight in flights:
-            if not flight.answer.done():
+            if not flight.is_over:
                 self._database_batches.add(flight)
 
     def _take(self, flight: Flight, link: Link | None, *, trusted: bool) -> None:
@@ -208,7 +210,7 @@ class Resolver:
             flight.fallback = Entry(flight.code, link)
 
     async def _ask_database(self, flights: list[Flight]) -> None:
-        flights = [flight for flight in flights if not flight.answer.done()]
+        flights = [flight for flight in flights if not flight.is_over]
         if self._database.is_open:
             for flight in flights:
                 self._give_up(flight, "PostgreSQL is down")
@@ -242,7 +244,7 @@ class Resolver:
                 return
 
     def _land(self, flight: Flight, link: Link | None, tier: Tier) -> None:
-        if flight.answer.done():
+        if flight.is_over:
             return
         entry = None if link is None else Entry(flight.code, link)
         if not flight.outdated:
@@ -250,27 +252,23 @@ class Resolver:
                 self._local.put(entry)
             else:
                 self._local.put_absent(flight.code)
-        self._close(flight)
-        flight.answer.set_result((entry, tier))
+        for answer in self._close(flight):
+            answer.set_result((entry, tier))
 
-    def _give_up(self, flight: Flight, reason: str) -> None:
-        if flight.answer.done():
+    def _give_up(self, flight: Flight, reason: str = "time is up") -> None:
+        if flight.is_over:
             return
-        self._close(flight)
-        if flight.fallback is not None:
-            flight.answer.set_result((flight.fallback, Tier.REDIS))
-        else:
-            flight.answer.set_exception(Unavailable(reason))
+        for answer in self._close(flight):
+            if flight.fallback is not None:
+                answer.set_result((flight.fallback, Tier.REDIS))
+            else:
+                answer.set_exception(Unavailable(reason))
 
-    def _close(self, flight: Flight) -> None:
+    def _close(self, flight: Flight) -> list[asyncio.Future[Answer]]:
+        """The requests that still wait."""
+        flight.is_over = True
         self._pending -= 1
         if self.flights.get(flight.code) is flight:
             del self.flights[flight.code]
-        if flight.expiry is not None:
-            flight.expiry.cancel()
-
-
-def _retrieved(answer: asyncio.Future[Answer]) -> None:
-    """Marks the exception as seen, also where every request that waited for it is gone."""
-    if not answer.cancelled():
-        answer.exception()
+        waiting, flight.waiting = flight.waiting, []
+        return [answer for answer in waiting if not answer.done()]

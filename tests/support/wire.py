@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
@@ -22,7 +23,14 @@ from services.redirector.postgres import Pool
 from services.redirector.protocol import STATE_KEY, Connections, RedirectorProtocol
 from services.redirector.remote_cache import RemoteCache
 from services.redirector.resolver import Resolver
-from services.redirector.routes import Redirect, System, http_exception, routes, server_error
+from services.redirector.routes import (
+    Redirect,
+    Shortcut,
+    System,
+    http_exception,
+    routes,
+    server_error,
+)
 from shared.link_cache import Link
 
 LINKS = {
@@ -45,7 +53,12 @@ class Replica:
     """A redirector that knows LINKS and ABSENT and whose stores are down."""
 
     def __init__(
-        self, lane: type[FastLane] = FastLane, *, limit: int = 10, idle_seconds: int = 75
+        self,
+        lane: type[FastLane] = FastLane,
+        *,
+        limit: int = 10,
+        idle_seconds: int = 75,
+        shortcut: bool = True,
     ) -> None:
         local = LocalCache(
             max_links=100,
@@ -78,8 +91,10 @@ class Replica:
             database_batches=1,
         )
         system = System(CollectorRegistry(), database_breaker, redis_breaker, serving=True)
+        redirect = Redirect(resolver)
         app = Starlette(
-            routes=routes(Redirect(resolver), system),
+            routes=routes(redirect, system),
+            middleware=[Middleware(Shortcut, redirect)] if shortcut else [],
             exception_handlers={HTTPException: http_exception, Exception: server_error},
         )
         app.router.redirect_slashes = False

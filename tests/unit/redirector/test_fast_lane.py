@@ -60,11 +60,13 @@ class Witness:
         self.goes_on = self.parser.should_keep_alive() and not self.parser.should_upgrade()
 
 
-def converse(parts: Sequence[Part], lane: type[FastLane] = FastLane) -> Wire:
+def converse(
+    parts: Sequence[Part], lane: type[FastLane] = FastLane, *, shortcut: bool = True
+) -> Wire:
     """What became of `parts` on one connection."""
 
     async def scenario() -> Wire:
-        wire = Replica(lane).connect()
+        wire = Replica(lane, shortcut=shortcut).connect()
         for part in parts:
             await wire.send(part.data, settle=part.settle)
         await wire.settle()
@@ -337,3 +339,10 @@ def test_nothing_overtakes_an_answer_under_way() -> None:
     wire = converse([Part(unknown, settle=False), Part(GET, settle=False), Part(GET)])
     assert wire.accepted == []
     assert re.findall(rb"HTTP/1.1 (\d+)", wire.received) == [b"503", b"302", b"302"]
+
+
+@given(cut_streams(settle=st.just(True)))
+@example([Part(GET.replace(b"abc", path)) for path in (b"abc/", b"ab", b"health", b"users", b"")])
+def test_the_shortcut_past_the_routes_answers_as_they_do(parts: list[Part]) -> None:
+    short, routed = converse(parts, ClosedLane), converse(parts, ClosedLane, shortcut=False)
+    assert (short.received, short.is_open) == (routed.received, routed.is_open)
