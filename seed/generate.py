@@ -12,6 +12,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -32,6 +33,9 @@ UPDATES = (0, 0, 0, 0, 1, 1, 1, 2)
 DELETED = 0.08
 """Share of links that were deleted."""
 MIN_PAUSE = timedelta(minutes=5)
+
+FIRST_ID = 1_000_001
+"""Of users, links and events each: out of the way of what was created before them."""
 
 USER_COLUMNS = ("id", "username", "email", "created_at")
 LINK_COLUMNS = (
@@ -97,14 +101,14 @@ def tables() -> Iterator[tuple[str, Sequence[str], Iterable[Sequence[object]]]]:
     events.sort(key=lambda event: (event.timestamp, event.url_id))
     yield "users.csv", USER_COLUMNS, map(_user_row, users)
     yield "urls.csv", LINK_COLUMNS, map(_link_row, links)
-    yield "events.csv", EVENT_COLUMNS, map(_event_row, range(1, len(events) + 1), events)
+    yield "events.csv", EVENT_COLUMNS, map(_event_row, count(FIRST_ID), events)
 
 
 def make_users(random: Random) -> Iterator[User]:
     """In the order in which they signed up."""
     signed_up = sorted(_time(random, OPENED, CLOSED - timedelta(days=90)) for _ in range(USERS))
     taken: set[str] = set()
-    for number, created_at in enumerate(signed_up, start=1):
+    for number, created_at in enumerate(signed_up, start=FIRST_ID):
         first, last = random.choice(words.FIRST_NAMES), random.choice(words.LAST_NAMES)
         username = _username(random, first, last, taken)
         taken.add(username)
@@ -121,7 +125,7 @@ def make_links(random: Random, users: Sequence[User]) -> Iterator[Link]:
         key=lambda creation: creation[0],
     )
     codes: set[str] = set()
-    for number, (created_at, owner) in enumerate(created, start=1):
+    for number, (created_at, owner) in enumerate(created, start=FIRST_ID):
         code = "".join(random.choices(short_codes.BASE62, k=short_codes.GENERATED_LENGTH))
         assert code not in codes
         codes.add(code)
