@@ -28,6 +28,12 @@ _POSITION = "hoplink:clicks:position:"
 POSITION_LIFE_SECONDS = 86_400
 """After so long without a click a producer's position is forgotten, which means 0."""
 
+BEATS = "hoplink:clicks:beats"
+"""When each redirector was last heard of; one that ends in good order removes itself."""
+BEAT_SECONDS = 5
+SILENCE_SECONDS = 30
+"""Who isn't heard of for so long was killed, or is cut off from Redis."""
+
 MAX_BATCH = 1_000
 """Clicks in one batch."""
 MAX_USER_AGENT = 512
@@ -78,6 +84,25 @@ redis.call('XADD', '{UNREADABLE}', 'MAXLEN', {UNREADABLE_LIMIT}, '*', ARGV[2], A
 return redis.call('XDEL', '{STREAM}', ARGV[1])
 """
 """Arguments: an entry's id, label and content."""
+
+BEAT = f"""
+return redis.call('HSET', '{BEATS}', ARGV[1], redis.call('TIME')[1])
+"""
+"""Argument: a name of the redirector's own."""
+
+FIND_SILENT = f"""
+local now = tonumber(redis.call('TIME')[1])
+local beats = redis.call('HGETALL', '{BEATS}')
+local silent = 0
+for i = 1, #beats, 2 do
+  if now - tonumber(beats[i + 1]) > {SILENCE_SECONDS} then
+    redis.call('HDEL', '{BEATS}', beats[i])
+    silent = silent + 1
+  end
+end
+return silent
+"""
+"""Replies how many redirectors fell silent; each of them once."""
 
 _VERSION = 1
 _HEAD = struct.Struct("<B16sQQHHHH")

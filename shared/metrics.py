@@ -179,6 +179,11 @@ CLICK_ENTRIES_UNREADABLE = Declaration(
     "counter",
     "Entries of the click stream that could not be read and were set aside",
 )
+CLICK_PRODUCERS_SILENT = Declaration(
+    "hoplink_click_producers_silent_total",
+    "counter",
+    "Redirectors that were killed, which loses what they had not flushed, or cut off from Redis",
+)
 CLICK_BATCH_SIZE = Declaration(
     "hoplink_click_batch_clicks",
     "histogram",

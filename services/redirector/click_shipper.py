@@ -16,13 +16,16 @@ from redis.exceptions import RedisError
 
 from services.redirector.clicks import ClickLog
 from shared import click_stream
-from shared.click_stream import MAX_BATCH
+from shared.click_stream import BEAT_SECONDS, MAX_BATCH
 
 TIMEOUT_SECONDS = 1.0
 """For one answer of Redis."""
 SETTLE_SECONDS = 3.0
 """A Redis that is killed may lose what it took in its last second, two when its disk is busy. A
 batch is kept until Redis is seen to hold it after so long."""
+RENEW_SECONDS = 3_600.0
+"""A producer with nothing to do for so long is given up for a new one: Redis and PostgreSQL would
+forget its numbers some day, and then it would seem to have lost clicks."""
 
 _log = logging.getLogger(__name__)
 
@@ -41,7 +44,7 @@ class Parcel:
 
 
 class ClickShipper:
-    """The producer of this process. Its numbers begin at 0, so no other may have its name.
+    """The producer of this process. Its numbers begin at 0, so its name is never used again.
 
     Parcels are kept until Redis has them for good. What doesn't fit in `max_bytes` is dropped and
     counted. A full stream is treated like a Redis that doesn't answer: the clicks wait here.
@@ -57,8 +60,6 @@ class ClickShipper:
         max_stream_bytes: int,
         clock: Callable[[], float],
     ) -> None:
-        self.flushed = 0
-        """Clicks that Redis took."""
         self.dropped = 0
         """Clicks for which there was no room, or no time at the end."""
         self.failures = 0
@@ -68,14 +69,19 @@ class ClickShipper:
         self._log = log
         self._redis = redis
         self._append: Any = redis.register_script(click_stream.APPEND)
+        self._beat: Any = redis.register_script(click_stream.BEAT)
+        self._name = secrets.token_hex(16)
+        self._beat_at = clock()
         self._interval = interval
         self._max_bytes = max_bytes
         self._max_stream_bytes = max_stream_bytes
         self._clock = clock
-        self._producer = secrets.token_bytes(16)
+        self._producer = b""
+        self._earlier = 0
         self._numbered = 0
+        self._flushed = 0
         self._position = 0
-        self._proved = 0.0
+        self._proved = float("-inf")
         self._parcels: deque[Parcel] = deque()
         self._in_trouble = False
         self._is_dropping = False
@@ -83,7 +89,12 @@ class ClickShipper:
     @property
     def accepted(self) -> int:
         """Clicks since the start."""
-        return self._numbered + self.dropped + len(self._log)
+        return self._earlier + self._numbered + self.dropped + len(self._log)
+
+    @property
+    def flushed(self) -> int:
+        """Clicks that Redis took."""
+        return self._earlier + self._flushed
 
     @property
     def waiting(self) -> int:
@@ -100,7 +111,7 @@ class ClickShipper:
                 _log.exception("clicks could not be flushed")
 
     async def close(self, seconds: float) -> None:
-        """Flushes what there is, within `seconds`; what is left then is lost, and counted."""
+        """Flushes what there is, within `seconds` and a time-out of Redis; the rest is lost."""
         deadline = self._clock() + seconds
         await self.flush()
         while self.waiting and self._clock() < deadline:
@@ -108,16 +119,24 @@ class ClickShipper:
             await self.flush()
         if self.waiting:
             _log.error("ending with clicks that Redis didn't take", extra={"clicks": self.waiting})
+        else:
+            await self._say_farewell()
 
     async def flush(self) -> None:
         """Numbers the clicks since the last time, and ships what waits, unless Redis fails."""
         self._pack()
         try:
             await self._ship()
+            if self._clock() >= self._beat_at:
+                async with asyncio.timeout(TIMEOUT_SECONDS):
+                    await self._beat(args=[self._name])
+                self._beat_at = self._clock() + BEAT_SECONDS
         except _FAILURES as error:
             self._failed(repr(error))
 
     def _pack(self) -> None:
+        if not self._parcels and self._clock() - self._proved >= RENEW_SECONDS:
+            self._begin()
         clicks = iter(self._log.cut())
         while batch := list(islice(clicks, MAX_BATCH)):
             content = click_stream.encode(self._producer, self._numbered, batch)
@@ -128,6 +147,12 @@ class ClickShipper:
             self._parcels.append(Parcel(self._numbered, end, content))
             self._numbered = end
             self.bytes += len(content)
+
+    def _begin(self) -> None:
+        self._producer = secrets.token_bytes(16)
+        self._earlier += self._numbered
+        self._numbered = self._flushed = self._position = 0
+        self._proved = self._clock()
 
     def _has_room(self, size: int) -> bool:
         while self.bytes + size > self._max_bytes and self._parcels:
@@ -164,6 +189,13 @@ class ClickShipper:
                 position = await self._redis.get(click_stream.position_key(self._producer))
             self._moved(int(position or 0))
 
+    async def _say_farewell(self) -> None:
+        try:
+            async with asyncio.timeout(TIMEOUT_SECONDS):
+                await self._redis.hdel(click_stream.BEATS, self._name)
+        except _FAILURES as error:
+            _log.warning("Redis doesn't know of this end", extra={"reason": repr(error)})
+
     def _next(self) -> Parcel | None:
         for parcel in self._parcels:
             if parcel.end > self._position:
@@ -178,7 +210,7 @@ class ClickShipper:
                 "Redis lost clicks, appending them again",
                 extra={"clicks": self._position - position},
             )
-        self.flushed = max(self.flushed, position)
+        self._flushed = max(self._flushed, position)
         self._position = position
         self._proved = now
         for parcel in self._parcels:

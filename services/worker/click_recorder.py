@@ -16,7 +16,13 @@ from redis import Redis
 
 from services.worker.click_store import ClickStore
 from shared import click_stream, metrics
-from shared.click_stream import STREAM, STREAM_BYTES, Batch, InvalidBatch
+from shared.click_stream import (
+    SILENCE_SECONDS,
+    STREAM,
+    STREAM_BYTES,
+    Batch,
+    InvalidBatch,
+)
 
 READ_COUNT = 64
 """Entries that one transaction records, if there are as many."""
@@ -26,6 +32,7 @@ PACE_SECONDS = 0.5
 """Between the starts of two transactions, unless more waits: a busy link is one update in each."""
 KEEP_UP_SECONDS = 600.0
 KEEP_UP_RETRY_SECONDS = 60.0
+WATCH_SECONDS = 10.0
 
 _log = logging.getLogger(__name__)
 
@@ -63,13 +70,15 @@ class ClickRecorder:
         self._wall_clock = wall_clock
         self._remove: Any = redis.register_script(click_stream.REMOVE)
         self._set_aside: Any = redis.register_script(click_stream.SET_ASIDE)
+        self._find_silent: Any = redis.register_script(click_stream.FIND_SILENT)
         self._read_count = READ_COUNT
         self._oldest: float | None = None
-        self._keep_up_at = clock()
+        self._keep_up_at = self._watch_at = clock()
         self._recorded = metrics.CLICKS_RECORDED.counter(registry)
         self._seen_twice = metrics.CLICKS_SEEN_TWICE.counter(registry)
         self._lost = metrics.CLICKS_LOST.counter(registry)
         self._unreadable = metrics.CLICK_ENTRIES_UNREADABLE.counter(registry)
+        self._silent = metrics.CLICK_PRODUCERS_SILENT.counter(registry)
         self._batch_clicks = metrics.CLICK_BATCH_SIZE.histogram(registry)
         self._batch_seconds = metrics.CLICK_BATCH_SECONDS.histogram(registry)
         self._stream_entries = metrics.CLICK_STREAM_ENTRIES.gauge(registry)
@@ -87,6 +96,9 @@ class ClickRecorder:
             while not stop.is_set():
                 if self._clock() >= self._keep_up_at:
                     self._keep_up(store)
+                if self._clock() >= self._watch_at:
+                    self._watch_at = self._clock() + WATCH_SECONDS
+                    self.watch_producers()
                 started = self._clock()
                 if not self.step(store):
                     stop.wait(max(0.0, started + PACE_SECONDS - self._clock()))
@@ -106,6 +118,14 @@ class ClickRecorder:
         self._oldest = None
         self._look()
         return len(waiting) >= self._read_count
+
+    def watch_producers(self) -> None:
+        """Counts redirectors that ended without handing over their last clicks."""
+        info: Any = self._redis.info("server")
+        # When Redis was away, so were the beats of all.
+        if info["uptime_in_seconds"] > SILENCE_SECONDS and (silent := self._find_silent()):
+            self._silent.inc(silent)
+            _log.warning("redirectors fell silent", extra={"redirectors": silent})
 
     def _decoded(self, found: Iterable[tuple[bytes, dict[bytes, bytes]]]) -> list[Entry]:
         entries = []

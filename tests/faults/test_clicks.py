@@ -1,0 +1,190 @@
+"""Clicks under fire: whatever is killed, none is recorded twice, and none is lost without a name.
+
+`make test` runs a few seconds from a fixed seed, `make chaos` as long as it is told to.
+"""
+
+from __future__ import annotations
+
+import random
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import pytest
+import redis
+
+from shared.click_stream import STREAM
+from tests.support import chaos
+from tests.support.click_load import Load, add_links, metric, recorded_agents, totals
+from tests.support.services import ServiceProcess, StartService
+from tests.support.stores import PostgresProcess, ValkeyProcess
+from tests.support.waiting import wait_for
+
+SHORT_SECONDS = 6.0
+FLUSH_SECONDS = 0.25
+SLACK_SECONDS = 0.5
+"""What a flush that was due may take on a busy machine."""
+
+
+@dataclass
+class Battlefield:
+    """Two redirectors and two workers on stores, all of which may be killed at any time."""
+
+    postgres: PostgresProcess
+    valkey: ValkeyProcess
+    redirectors: list[ServiceProcess]
+    workers: list[ServiceProcess]
+    chance: random.Random
+    kills: list[tuple[int, float]] = field(default_factory=list)
+    """Ports of redirectors that were killed, and when."""
+    redis_down: list[tuple[float, float]] = field(default_factory=list)
+    lost: float = 0.0
+    """By the metric of workers that are gone."""
+
+    def pause(self, most: float) -> None:
+        time.sleep(self.chance.uniform(0.05, most))
+
+    def kill_worker(self) -> None:
+        worker = self.chance.choice(self.workers)
+        self.lost += metric(worker.http.get("/prometheus").text, "hoplink_clicks_lost_total")
+        worker.kill()
+        self.pause(0.5)
+        worker.start()
+
+    def kill_postgres(self) -> None:
+        self.postgres.kill()
+        self.pause(1.0)
+        self.postgres.start()
+
+    def kill_redis(self) -> None:
+        began = time.monotonic()
+        self.valkey.kill()
+        self.pause(1.0)
+        self.valkey.start()
+        self.redis_down.append((began, time.monotonic()))
+
+    def kill_redirector(self) -> None:
+        redirector = self.chance.choice(self.redirectors)
+        redirector.kill()
+        self.kills.append((redirector.port, time.monotonic()))
+        self.pause(0.5)
+        redirector.start()
+
+    def stop_redirector(self) -> None:
+        redirector = self.chance.choice(self.redirectors)
+        redirector.stop()
+        # uvicorn ends by the signal that it was asked by, once all is done.
+        assert redirector.exit_code in (0, -signal.SIGTERM), "it had to be killed"
+        redirector.start()
+
+    def fight(self, actions: Mapping[Callable[[Battlefield], None], int]) -> Load:
+        """Load for a while, and `actions`, each as likely as its number says."""
+        codes = add_links(self.postgres.url, 20)
+        load = Load(codes, [redirector.port for redirector in self.redirectors])
+        until = time.monotonic() + (chaos.SECONDS or SHORT_SECONDS)
+        choices, weights = list(actions), list(actions.values())
+        with load.running():
+            # Each of them at least once.
+            planned = choices[:]
+            self.chance.shuffle(planned)
+            while planned or time.monotonic() < until:
+                self.pause(1.0)
+                action = planned.pop() if planned else self.chance.choices(choices, weights)[0]
+                action(self)
+            self.pause(1.0)
+        self.settle()
+        return load
+
+    def settle(self) -> None:
+        """Returns when every click that can still be recorded is."""
+
+        def flushed() -> bool:
+            return all(
+                metric(redirector.http.get("/prometheus").text, "hoplink_clicks_waiting") == 0
+                for redirector in self.redirectors
+            )
+
+        wait_for(flushed, "redirectors to flush", seconds=20)
+        with redis.Redis.from_url(self.valkey.url) as client:
+            wait_for(lambda: client.xlen(STREAM) == 0, "the stream to be recorded", seconds=30)
+        for worker in self.workers:
+            self.lost += metric(worker.http.get("/prometheus").text, "hoplink_clicks_lost_total")
+
+    def missing(self, load: Load) -> list[str]:
+        """Answered requests that were not recorded; no click is there twice, or from nowhere."""
+        recorded = Counter(recorded_agents(self.postgres.url))
+        assert [agent for agent, times in recorded.items() if times > 1] == []
+        assert recorded.keys() <= {request.agent for request in load.requests}
+        found = totals(self.postgres.url)
+        assert set(found.values()) == {recorded.total()}, found
+        assert len(load.answered) > 200
+        return [request.agent for request in load.answered if request.agent not in recorded]
+
+
+@pytest.fixture
+def battlefield(
+    request: pytest.FixtureRequest,
+    start_service: StartService,
+    postgres: PostgresProcess,
+    valkey: ValkeyProcess,
+) -> Battlefield:
+    return Battlefield(
+        postgres,
+        valkey,
+        [start_service("redirector") for _ in range(2)],
+        [start_service("worker") for _ in range(2)],
+        chaos.seeded(request.node.name),
+    )
+
+
+@pytest.mark.timeout(120 + 2 * chaos.SECONDS)
+def test_killing_workers_and_postgres_loses_no_click(battlefield: Battlefield) -> None:
+    load = battlefield.fight({Battlefield.kill_worker: 2, Battlefield.kill_postgres: 1})
+    assert battlefield.missing(load) == []
+    assert battlefield.lost == 0
+
+
+@pytest.mark.timeout(120 + 2 * chaos.SECONDS)
+def test_stopping_redirectors_loses_no_click(battlefield: Battlefield) -> None:
+    load = battlefield.fight({Battlefield.stop_redirector: 2, Battlefield.kill_worker: 1})
+    assert battlefield.missing(load) == []
+    assert battlefield.lost == 0
+
+
+@pytest.mark.timeout(120 + 2 * chaos.SECONDS)
+def test_killing_everything_loses_what_a_killed_redirector_had_not_flushed(
+    battlefield: Battlefield,
+) -> None:
+    load = battlefield.fight(
+        {
+            Battlefield.kill_redirector: 2,
+            Battlefield.kill_worker: 2,
+            Battlefield.kill_redis: 1,
+            Battlefield.kill_postgres: 1,
+        }
+    )
+    missing = set(battlefield.missing(load))
+    unexplained = [
+        request
+        for request in load.answered
+        if request.agent in missing
+        and not _may_be_lost(request.redirector, request.time, battlefield)
+    ]
+    assert unexplained == []
+    assert battlefield.lost == 0
+
+
+def _may_be_lost(port: int, answered: float, battlefield: Battlefield) -> bool:
+    """Whether the redirector was killed before it could hand a click to Redis."""
+    for killed_port, killed in battlefield.kills:
+        if killed_port != port or killed < answered:
+            continue
+        due = answered + FLUSH_SECONDS + SLACK_SECONDS
+        for down, up in battlefield.redis_down:
+            if down <= due and up >= answered:
+                # A try that was cut off may take its second, and the next one its turn.
+                due = max(due, up + 1 + FLUSH_SECONDS + SLACK_SECONDS)
+        return killed <= due
+    return False
