@@ -11,11 +11,11 @@ from services.api import errors, parameters, read_cache
 from services.api.bodies import read_object
 from services.api.change_publisher import ChangePublisher
 from services.api.connections import Connections
+from services.api.models import Event
 from services.api.pagination import Listing, Lists
 from services.api.resources import Readable
 from services.api.schemas import EventObject, NewEvent, to_json
 from services.api.urls import Links
-from shared.models import Event
 
 COLUMNS = (
     Event.id,

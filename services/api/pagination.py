@@ -12,9 +12,9 @@ import falcon
 from services.api import parameters
 from services.api.connections import Connections
 from services.api.errors import bad_request
+from services.api.models import Event, Url, User
 from services.api.read_cache import ReadCache
 from services.api.schemas import to_json
-from shared.models import Event, Url, User
 
 DEFAULT_SIZE = 20
 MAX_SIZE = 1_000

@@ -9,12 +9,12 @@ from services.api.bodies import read_object
 from services.api.busiest import BusiestLinks
 from services.api.connections import Connections
 from services.api.link_writes import CodeFixed, CodeTaken, LinkWrites, UnknownUser
+from services.api.models import Url
 from services.api.own_address import OwnAddress
 from services.api.pagination import Listing, Lists, Row
 from services.api.read_cache import ReadCache
 from services.api.resources import Readable
 from services.api.schemas import LinkChanges, NewLink, ShortenRequest, UrlObject, to_json
-from shared.models import Url
 
 COLUMNS = (
     Url.id,

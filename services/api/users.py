@@ -11,11 +11,11 @@ from services.api import errors, parameters, read_cache
 from services.api.bodies import read_object
 from services.api.change_publisher import ChangePublisher
 from services.api.connections import Connections
+from services.api.models import User
 from services.api.pagination import Listing, Lists
 from services.api.read_cache import ReadCache
 from services.api.resources import Readable
 from services.api.schemas import NewUser, UserChanges, UserObject, to_json
-from shared.models import User
 
 COLUMNS = (User.id, User.username, User.email, User.created_at)
 LISTING = Listing(User, COLUMNS, read_cache.USERS, UserObject.model_validate)

@@ -1,4 +1,4 @@
-"""The tables that the API writes. Columns, types and indexes are made by shared/migrations."""
+"""The tables of users, links and events. Columns, types and indexes: shared/migrations."""
 
 from __future__ import annotations
 
