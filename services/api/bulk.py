@@ -86,10 +86,10 @@ class Bulk:
                 yield file
 
     def _seed_file(self, body: dict[str, object]) -> BinaryIO:
-        name = BulkFile.model_validate(body).file
-        path = self._folder / name
-        # Looked up, not opened: whatever `name` is made of, only a file of the folder is taken.
-        if path not in self._folder.glob("*.csv") or not path.is_file():
+        # Looked up, not opened: whatever the name is made of, only a file of the folder is taken.
+        files = {path.name: path for path in self._folder.glob("*.csv") if path.is_file()}
+        path = files.get(BulkFile.model_validate(body).file)
+        if path is None:
             raise errors.bad_request("file", "no such file in seed/")
         return path.open("rb")
 
