@@ -76,7 +76,10 @@ class ReadCache:
         self._redis = redis
 
     def answer(self, question: str, subjects: Iterable[str], read: Callable[[], bytes]) -> bytes:
-        """What `read` returns, or returned at most two seconds ago; its exceptions pass."""
+        """What `read` returns, or returned at most two seconds ago; its exceptions pass.
+
+        `question` is the same only where the subjects are.
+        """
         try:
             name, dies, kept = self._redis.call("EVAL", LOOK, 0, question, *subjects)
         except RedisUnavailable:

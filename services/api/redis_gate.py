@@ -41,9 +41,8 @@ class RedisGate:
             socket_connect_timeout=TIMEOUT_SECONDS,
             client_name="hoplink-api",
             protocol=2,
-            # Each of these would be a round trip more at the start of a connection.
-            lib_name=None,
-            lib_version=None,
+            # It would be told to Redis at the start of each connection, in two round trips more.
+            driver_info=None,
         )
         self._failures = failures
         self._clock = clock

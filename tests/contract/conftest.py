@@ -10,6 +10,7 @@ import httpx
 import psycopg2
 import pytest
 
+from tests.support.api import create
 from tests.support.services import ServiceProcess, Services, http_client
 from tests.support.stores import PostgresProcess, ValkeyProcess
 
@@ -79,21 +80,3 @@ def user(api: httpx.Client) -> dict[str, Any]:
 def link(api: httpx.Client, user: dict[str, Any]) -> dict[str, Any]:
     """A link of that user."""
     return create(api, "/urls", original_url="https://example.com/a", title="A", user_id=user["id"])
-
-
-def create(api: httpx.Client, path: str, **values: object) -> dict[str, Any]:
-    """What POST made of `values`."""
-    response = api.post(path, json=values)
-    assert response.status_code == 201, response.text
-    created: dict[str, Any] = response.json()
-    return created
-
-
-def error_of(response: httpx.Response) -> str:
-    """The message of a failure, which looks as every failure has to."""
-    assert response.headers["content-type"] == "application/json"
-    body = response.json()
-    assert list(body) == ["error"]
-    assert isinstance(body["error"], str)
-    assert "Traceback" not in body["error"]
-    return str(body["error"])

@@ -15,7 +15,7 @@ import pytest
 import redis
 
 from shared import link_cache
-from tests.contract.conftest import create, error_of
+from tests.support.api import create, error_of
 from tests.support.waiting import wait_for
 
 Sql = Callable[..., list[tuple[Any, ...]]]

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.contract.conftest import create, error_of
+from tests.support.api import create, error_of
 
 PATHS_AND_METHODS = {
     "/health": "GET, HEAD, OPTIONS",

@@ -14,7 +14,7 @@ from peewee import PostgresqlDatabase
 from services.api import events, read_cache, urls, users
 from services.api.models import Url
 from services.api.pagination import Listing, Page, select
-from tests.contract.conftest import error_of
+from tests.support.api import error_of
 from tests.support.services import BASE_URL
 
 Sql = Callable[..., list[tuple[Any, ...]]]

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from shared import short_codes
-from tests.contract.conftest import create, error_of
+from tests.support.api import create, error_of
 from tests.support.services import BASE_URL
 
 Link = dict[str, Any]

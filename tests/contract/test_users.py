@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.contract.conftest import create, error_of
+from tests.support.api import create, error_of
 
 User = dict[str, Any]
 
