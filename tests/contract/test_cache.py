@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import httpx
@@ -34,6 +35,10 @@ def test_an_answer_is_kept_for_two_seconds(
     api: httpx.Client, link: dict[str, Any], sql: Sql
 ) -> None:
     paths = ("/users", "/urls", "/events", "/users/1", "/urls/1")
+
+    def shows_new(path: str) -> bool:
+        return '"new"' in api.get(path).text
+
     began = time.monotonic()
     before = [api.get(path).text for path in paths]
     sql("UPDATE users SET username = 'new'")
@@ -41,7 +46,7 @@ def test_an_answer_is_kept_for_two_seconds(
     sql("UPDATE events SET event_type = 'new'")
     assert [api.get(path).text for path in paths] == before
     for path in paths:
-        wait_for(lambda path=path: '"new"' in api.get(path).text, "the answer to grow old")
+        wait_for(partial(shows_new, path), "the answer to grow old")
     assert time.monotonic() - began < 3
 
 
