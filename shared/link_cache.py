@@ -57,7 +57,7 @@ def decode(value: bytes) -> Link | None:
 
 _FORGET = f"""
 local function forget(absent_generation, first)
-  local generation = redis.call('GET', '{GENERATION}') or '0'
+  local generation = redis.call('GET', '{GENERATION}') or ''
   for i = first, #ARGV do
     local code = ARGV[i]
     redis.call('DEL', '{_LINK}' .. code, '{_LEASE}' .. code,
@@ -75,7 +75,12 @@ end
 
 GET_OR_LEASE = f"""
 local token, lease_ms = ARGV[1], ARGV[2]
-local generation = redis.call('GET', '{GENERATION}') or '0'
+local generation = redis.call('GET', '{GENERATION}')
+if not generation then
+  -- One that was evicted or lost must not be followed by one that was there before.
+  generation = token
+  redis.call('SET', '{GENERATION}', generation)
+end
 local reply = {{generation, redis.call('GET', '{POSITION}') or ''}}
 for i = 3, #ARGV do
   local code = ARGV[i]
@@ -95,7 +100,7 @@ return reply
 
 FILL = f"""
 local token, generation, link_ttl, absent_ttl = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
-local now = redis.call('GET', '{GENERATION}') or '0'
+local now = redis.call('GET', '{GENERATION}')
 local filled = 0
 for i = 5, #ARGV, 2 do
   local code, value = ARGV[i], ARGV[i + 1]

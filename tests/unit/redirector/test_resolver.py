@@ -202,7 +202,7 @@ def test_a_restarted_redis_costs_no_look_up_a_failure(
             assert await here.location(f"none{number}") is None
         assert here.breakers["redis"].failures == 0
 
-    run(scenario)
+    run(scenario, budget=5, redis_timeout=2)
 
 
 def test_a_request_that_goes_away_leaves_the_answer_to_the_others(
