@@ -6,6 +6,7 @@ import logging
 import re
 from typing import NamedTuple
 
+from is_crawler import is_crawler
 from is_crawler.parser import parse
 
 REMEMBERED = 20_000
@@ -37,8 +38,9 @@ class Visitor(NamedTuple):
 def classify(user_agent: str) -> Visitor:
     """Never fails; who sends no user agent is a bot."""
     try:
-        parsed = parse(_NOT_BOTS.sub("", user_agent))
+        device = parse(user_agent).device
+        is_bot = is_crawler(_NOT_BOTS.sub("", user_agent))
     except Exception:  # noqa: BLE001  # no user agent, however odd, may stop the recording
         _log.exception("user agent can't be read", extra={"user_agent": user_agent})
         return Visitor(OTHER, is_bot=True)
-    return Visitor(_DEVICES.get(parsed.device or "", OTHER), parsed.is_crawler)
+    return Visitor(_DEVICES.get(device or "", OTHER), is_bot)
