@@ -4,13 +4,14 @@ PYTHON ?= python3
 # Each of them starts servers of its own.
 TEST_WORKERS ?= 2
 PYTEST_ARGS ?=
+BENCH_ARGS ?=
 
 VENV := .venv/bin
 SOURCES := $(wildcard services shared infra monitoring seed loadtest tests)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install run test lint format seed docs lock clean
+.PHONY: help install run test lint format bench seed docs lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
@@ -36,6 +37,9 @@ lint: install ## check style, types and which package may import which
 format: install ## rewrite the code in the project's style
 	@$(VENV)/python -m ruff check --fix
 	@$(VENV)/python -m ruff format
+
+bench: install ## measure redirects against nginx; needs wrk (BENCH_ARGS="--rounds 3 --cases local")
+	@$(VENV)/python -m loadtest.redirect_bench $(BENCH_ARGS)
 
 seed: install ## load the sample data into the stack that `make run` started
 	@$(VENV)/python -m seed.load
