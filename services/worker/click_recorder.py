@@ -106,7 +106,8 @@ class ClickRecorder:
 
     def step(self, store: ClickStore) -> bool:
         """Reads and records once; whether more is waiting, most likely."""
-        found: Any = self._redis.xread({STREAM: "0-0"}, count=self._read_count, block=BLOCK_MS)
+        count = self._read_count
+        found: Any = self._redis.xread({STREAM: "0-0"}, count=count, block=BLOCK_MS)
         started = self._clock()
         waiting = found[0][1] if found else []
         if entries := self._decoded(waiting):
@@ -117,7 +118,7 @@ class ClickRecorder:
             self._batch_seconds.observe(self._clock() - started)
         self._oldest = None
         self._look()
-        return len(waiting) >= self._read_count
+        return len(waiting) == count
 
     def watch_producers(self) -> None:
         """Counts redirectors that ended without handing over their last clicks."""
