@@ -140,9 +140,9 @@ def test_while_postgres_is_away_clicks_wait_and_their_age_shows(
     assert pipeline.metric("hoplink_click_lag_seconds") > 0
     postgres.start()
     # After a failure it takes less at once.
-    assert [pipeline.record(), pipeline.record()] == [True, True]
-    while pipeline.record():
-        pass
+    assert pipeline.record()
+    assert pipeline.recorded() == 4
+    pipeline.record()
     assert pipeline.recorded() == 8
     assert pipeline.metric("hoplink_click_lag_seconds") == 0
 
