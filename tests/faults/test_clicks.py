@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 import pytest
 import redis
 
+from services.redirector.click_shipper import SETTLE_SECONDS
 from shared.click_stream import STREAM
 from tests.support import chaos
 from tests.support.click_load import Load, add_links, metric, recorded_agents, totals
@@ -22,7 +23,7 @@ from tests.support.services import ServiceProcess, StartService
 from tests.support.stores import PostgresProcess, ValkeyProcess
 from tests.support.waiting import wait_for
 
-SHORT_SECONDS = 6.0
+SHORT_SECONDS = 4.0
 FLUSH_SECONDS = 0.25
 SLACK_SECONDS = 0.5
 """What a flush that was due may take on a busy machine."""
@@ -52,6 +53,13 @@ class Battlefield:
         worker.kill()
         self.pause(0.5)
         worker.start()
+
+    def freeze_worker(self) -> None:
+        worker = self.chance.choice(self.workers)
+        worker.freeze()
+        # Long enough, now and then, for the other one to take over.
+        self.pause(8.0 if chaos.SECONDS else 1.0)
+        worker.thaw()
 
     def kill_postgres(self) -> None:
         self.postgres.kill()
@@ -141,7 +149,13 @@ def battlefield(
 
 @pytest.mark.timeout(120 + 2 * chaos.SECONDS)
 def test_killing_workers_and_postgres_loses_no_click(battlefield: Battlefield) -> None:
-    load = battlefield.fight({Battlefield.kill_worker: 2, Battlefield.kill_postgres: 1})
+    load = battlefield.fight(
+        {
+            Battlefield.kill_worker: 3,
+            Battlefield.freeze_worker: 1,
+            Battlefield.kill_postgres: 1,
+        }
+    )
     assert battlefield.missing(load) == []
     assert battlefield.lost == 0
 
@@ -174,6 +188,44 @@ def test_killing_everything_loses_what_a_killed_redirector_had_not_flushed(
     ]
     assert unexplained == []
     assert battlefield.lost == 0
+
+
+def test_what_redis_forgets_is_appended_again_or_counted_as_lost(battlefield: Battlefield) -> None:
+    for worker in battlefield.workers:
+        worker.stop()
+    codes = add_links(battlefield.postgres.url, 20)
+    load = Load(codes, [redirector.port for redirector in battlefield.redirectors])
+    with load.running(), redis.Redis.from_url(battlefield.valkey.url) as client:
+        time.sleep(SETTLE_SECONDS + 1)
+        forgotten = time.monotonic()
+        client.flushall()
+        time.sleep(1)
+    for worker in battlefield.workers:
+        worker.start()
+    battlefield.settle()
+    missing = set(battlefield.missing(load))
+    assert len(missing) == battlefield.lost
+    assert 0 < len(missing) < len(load.answered) / 2
+    settled = forgotten - SETTLE_SECONDS
+    assert all(each.time < settled for each in load.answered if each.agent in missing)
+
+
+def test_a_redis_that_hangs_slows_no_redirect_and_loses_no_click(battlefield: Battlefield) -> None:
+    codes = add_links(battlefield.postgres.url, 1)
+    load = Load(codes, [redirector.port for redirector in battlefield.redirectors])
+    with load.running():
+        time.sleep(1)
+        battlefield.valkey.freeze()
+        frozen = time.monotonic()
+        time.sleep(1.5)
+        thawed = time.monotonic()
+        battlefield.valkey.thaw()
+        time.sleep(0.5)
+    battlefield.settle()
+    assert battlefield.missing(load) == []
+    meanwhile = [each for each in load.requests if frozen < each.time < thawed]
+    assert all(each.answered for each in meanwhile)
+    assert sorted(each.seconds for each in meanwhile)[int(len(meanwhile) * 0.99)] < 0.1
 
 
 def _may_be_lost(port: int, answered: float, battlefield: Battlefield) -> bool:

@@ -30,6 +30,8 @@ class Request:
     """Its port."""
     time: float
     """When it was answered, or given up, by time.monotonic."""
+    seconds: float
+    """How long it took."""
     answered: bool
     """With a redirect. Otherwise it may have been counted, or not."""
 
@@ -75,6 +77,7 @@ class Load:
             code = self._codes[0] if chance.random() < 0.5 else chance.choice(self._codes)
             headers = {"User-Agent": agent, "Referer": f"https://{chance.randrange(99)}.example/"}
             answered = False
+            began = time.monotonic()
             try:
                 client.request("GET", f"/{code}", headers=headers)
                 with client.getresponse() as response:
@@ -83,7 +86,8 @@ class Load:
             except (OSError, http.client.HTTPException):
                 client.close()
                 self._stop.wait(0.05)
-            self.requests.append(Request(agent, port, time.monotonic(), answered))
+            ended = time.monotonic()
+            self.requests.append(Request(agent, port, ended, ended - began, answered))
             self._stop.wait(PAUSE_SECONDS)
         client.close()
 
