@@ -11,10 +11,10 @@ SOURCES := $(wildcard services shared infra monitoring seed loadtest tests)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install run test lint format bench seed docs lock clean
+.PHONY: help install run test lint format bench bench-api seed docs lock clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
 
 install: ## make .venv from the locked requirements (the other targets do it when needed)
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
@@ -40,6 +40,9 @@ format: install ## rewrite the code in the project's style
 
 bench: install ## measure redirects against nginx; needs wrk (BENCH_ARGS="--rounds 3 --cases local")
 	@$(VENV)/python -m loadtest.redirect_bench $(BENCH_ARGS)
+
+bench-api: install ## measure creating, importing and listing links (BENCH_ARGS="--rounds 3")
+	@$(VENV)/python -m loadtest.api_bench $(BENCH_ARGS)
 
 seed: install ## load the sample data into the stack that `make run` started
 	@$(VENV)/python -m seed.load

@@ -18,11 +18,15 @@ def main() -> int:
     except SettingsError as error:
         print(f"hoplink: setting {error}", file=sys.stderr)
         return 2
+    configure_logging(settings)
+    Server(settings).run()
+    return 0
+
+
+def configure_logging(settings: Settings) -> None:
     logging.configure("api", settings.log_level)
     for handler in std_logging.getLogger().handlers:
         handler.addFilter(RequestId())
-    Server(settings).run()
-    return 0
 
 
 if __name__ == "__main__":
