@@ -45,6 +45,18 @@ CODES = ("old", "new")
 SLOW = "slow"
 """The code that only slow transactions change."""
 
+MISHAPS = (
+    "flush_redis",
+    "evict_a_key_that_everything_turns_on",
+    "save_redis",
+    "undo_redis",
+    "lose_the_subscription_or_make_it_again",
+    "hold_messages_up_or_no_longer",
+    "stop_or_continue_a_redirector",
+    "stop_the_worker_or_start_another",
+    "stall_a_step_or_finish_it",
+    "prune_the_change_log",
+)
 codes = st.sampled_from([*CODES, SLOW])
 redirectors = st.integers(0, 1)
 
@@ -104,7 +116,7 @@ class Node:
             store=self._store,
             budget=60,
             redis_timeout=30,
-            max_links=2,
+            max_links=3,
         )
         self.feed = self.parts.feed
         look_up = self.parts.remote.look_up
@@ -380,30 +392,26 @@ class Coherence(RuleBasedStateMachine):
         self._changed(SLOW, self.slow_url)
         self.slow_url = None
 
-    @rule()
-    def prune(self) -> None:
-        self.writer.prune()
+    # What goes wrong.
 
-    # Redis.
+    @rule(what=st.sampled_from(MISHAPS), number=redirectors, flag=st.booleans())
+    def mishap(self, what: str, number: int, flag: bool) -> None:
+        getattr(self, f"_{what}")(number, flag)
 
-    @rule(which=st.none() | st.sampled_from([POSITION, GENERATION]))
-    def flush_redis(self, which: str | None) -> None:
-        """All of it, or one of the keys that everything turns on."""
-        if which is None:
-            self.redis.flushall()
-        else:
-            self.redis.delete(which)
+    def _flush_redis(self, _number: int, _flag: bool) -> None:
+        self.redis.flushall()
 
-    @rule()
-    def save_redis(self) -> None:
+    def _evict_a_key_that_everything_turns_on(self, _number: int, flag: bool) -> None:
+        self.redis.delete(POSITION if flag else GENERATION)
+
+    def _save_redis(self, _number: int, _flag: bool) -> None:
         keys: Any = self.redis.keys()
         self.saved = {}
         for key in keys:
             value: Any = self.redis.get(key)
             self.saved[key] = (value, int(self.redis.pttl(key)))
 
-    @rule(noticed=st.booleans())
-    def undo_redis(self, noticed: bool) -> None:
+    def _undo_redis(self, _number: int, noticed: bool) -> None:
         """It fails, and one goes on that has seen nothing of its last seconds."""
         for node in self.nodes:
             node.unsubscribe(noticed=noticed)
@@ -411,20 +419,37 @@ class Coherence(RuleBasedStateMachine):
         for key, (value, left) in self.saved.items():
             self.redis.set(key, value, px=left if left > 0 else None)
 
-    # Messages.
+    def _lose_the_subscription_or_make_it_again(self, number: int, noticed: bool) -> None:
+        node = self.nodes[number]
+        if node.is_subscribed:
+            node.unsubscribe(noticed=noticed)
+        else:
+            node.subscribe()
 
-    @rule(number=redirectors, noticed=st.booleans())
-    def lose_the_subscription(self, number: int, noticed: bool) -> None:
-        self.nodes[number].unsubscribe(noticed=noticed)
-
-    @rule(number=redirectors)
-    def subscribe_again(self, number: int) -> None:
-        if not self.nodes[number].is_subscribed:
-            self.nodes[number].subscribe()
-
-    @rule(number=redirectors)
-    def hold_messages_up_or_no_longer(self, number: int) -> None:
+    def _hold_messages_up_or_no_longer(self, number: int, _flag: bool) -> None:
         self.nodes[number].held_up = not self.nodes[number].held_up
+
+    def _stop_or_continue_a_redirector(self, number: int, _flag: bool) -> None:
+        node = self.nodes[number]
+        node.stopped = not node.stopped
+        node.silent_at = self.clock()
+
+    def _stop_the_worker_or_start_another(self, _number: int, _flag: bool) -> None:
+        self.is_worker_up = not self.is_worker_up
+        self.relays.reverse()
+
+    def _stall_a_step_or_finish_it(self, _number: int, _flag: bool) -> None:
+        """Another worker goes on meanwhile."""
+        if self.stalled is None:
+            self.stalled = StalledStep(self.relays[1])
+        else:
+            self.stalled.finish()
+            self.stalled = None
+
+    def _prune_the_change_log(self, _number: int, _flag: bool) -> None:
+        self.writer.prune()
+
+    # What happens by itself.
 
     @rule(number=redirectors, most=st.integers(1, 5))
     def hear_some(self, number: int, most: int) -> None:
@@ -433,31 +458,6 @@ class Coherence(RuleBasedStateMachine):
             node.receive()
             node.hear(most)
             self._settle(node)
-
-    # Processes and time.
-
-    @rule(number=redirectors)
-    def stop_or_continue_a_redirector(self, number: int) -> None:
-        node = self.nodes[number]
-        node.stopped = not node.stopped
-        node.silent_at = self.clock()
-
-    @rule()
-    def stop_the_worker_or_start_another(self) -> None:
-        self.is_worker_up = not self.is_worker_up
-        self.relays.reverse()
-
-    @precondition(lambda self: self.stalled is None)
-    @rule()
-    def stall_a_step(self) -> None:
-        self.stalled = StalledStep(self.relays[1])
-
-    @precondition(lambda self: self.stalled is not None)
-    @rule()
-    def finish_the_stalled_step(self) -> None:
-        assert self.stalled is not None
-        self.stalled.finish()
-        self.stalled = None
 
     @rule(ticks=st.integers(1, 8))
     def pass_time(self, ticks: int) -> None:
@@ -504,11 +504,13 @@ class Coherence(RuleBasedStateMachine):
         if self.slow_url is not None:
             self.commit_the_slow_transaction(publish=False)
         if self.stalled is not None:
-            self.finish_the_stalled_step()
+            self.stalled.finish()
+            self.stalled = None
         self.is_worker_up = True
-        for number, node in enumerate(self.nodes):
+        for node in self.nodes:
             node.stopped = node.held_up = False
-            self.subscribe_again(number)
+            if not node.is_subscribed:
+                node.subscribe()
             while node.turnstile.waiting:
                 node.turnstile.let_go(0)
             self._settle(node)
@@ -562,7 +564,7 @@ def healthy(postgres: PostgresProcess, valkey: ValkeyProcess) -> Iterator[None]:
     valkey.empty()
 
 
-@pytest.mark.timeout(120 + 2 * chaos.SECONDS)
+@pytest.mark.timeout(180 + 4 * chaos.SECONDS)
 def test_no_order_of_events_shows_an_old_answer_after_its_bound(
     postgres: PostgresProcess, valkey: ValkeyProcess
 ) -> None:

@@ -15,6 +15,11 @@ SECONDS = float(os.environ.get("CHAOS_SECONDS", "0"))
 SEED = int(os.environ.get("CHAOS_SEED", "1"))
 
 
+def seconds(short: float) -> float:
+    """How long to run, where the short choice is `short`."""
+    return SECONDS or short
+
+
 def seeded(name: str) -> random.Random:
     """Chance that is the same for a name and a seed."""
     return random.Random(f"{name} {SEED}")
@@ -23,8 +28,8 @@ def seeded(name: str) -> random.Random:
 def hypothesis_profile() -> settings:
     """For a stateful test that runs on real stores."""
     return settings(
-        max_examples=100 if not SECONDS else 4 * int(SECONDS),
-        stateful_step_count=80,
+        max_examples=100 if not SECONDS else 3 * int(SECONDS),
+        stateful_step_count=50,
         deadline=None,
         derandomize=not SECONDS,
         database=None,
