@@ -5,13 +5,15 @@ PYTHON ?= python3
 TEST_WORKERS ?= 2
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
+CHAOS_SECONDS ?= 300
+CHAOS_SEED := $(or $(CHAOS_SEED),$(shell date +%s))
 
 VENV := .venv/bin
 SOURCES := $(wildcard services shared infra monitoring seed loadtest tests)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install run test lint format bench bench-api seed docs lock clean
+.PHONY: help install run test chaos lint format bench bench-api seed docs lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
@@ -27,6 +29,12 @@ run: install ## start everything on PORT (5001), data in DATA_DIR (.data); Ctrl-
 
 test: install ## run all tests against a real PostgreSQL, Valkey and nginx
 	@$(VENV)/python -m pytest -n $(TEST_WORKERS) --dist loadgroup $(PYTEST_ARGS)
+
+chaos: install ## look for failures at random, CHAOS_SECONDS (300) a test, from CHAOS_SEED (a new one)
+	@echo "CHAOS_SEED=$(CHAOS_SEED)"
+	@CHAOS_SECONDS="$(CHAOS_SECONDS)" CHAOS_SEED="$(CHAOS_SEED)" $(VENV)/python -m pytest \
+		-n $(TEST_WORKERS) -rP --randomly-seed="$(CHAOS_SEED)" --hypothesis-seed="$(CHAOS_SEED)" \
+		tests/faults tests/integration/test_coherence.py $(PYTEST_ARGS)
 
 lint: install ## check style, types and which package may import which
 	@$(VENV)/python -m ruff check
