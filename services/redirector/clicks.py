@@ -16,6 +16,7 @@ from shared.click_stream import MAX_REFERRER, MAX_USER_AGENT, Click
 _NEVER = b"\0"
 """Found in no request."""
 _HOST = re.compile(rb"\[[0-9a-f:.]{2,45}\]|[a-z0-9_-]+(?:\.[a-z0-9_-]+)*")
+_PLAIN_REFERRER = re.compile(rb"https?://([a-z0-9-]{1,63}(?:\.[a-z0-9-]{1,63}){0,3})/")
 _COUNTRY = re.compile(rb"[A-Z][A-Z0-9]")
 _REFERRERS_REMEMBERED = 4_096
 
@@ -104,9 +105,15 @@ class ClickLog:
         ]
 
 
-@lru_cache(_REFERRERS_REMEMBERED)
 def referrer_host(referrer: bytes) -> bytes:
     """The host of a Referer header in lower case, without port and user; empty if it has none."""
+    # What nearly all browsers send, in half the time.
+    plain = _PLAIN_REFERRER.match(referrer)
+    return plain[1] if plain else _parsed_host(referrer)
+
+
+@lru_cache(_REFERRERS_REMEMBERED)
+def _parsed_host(referrer: bytes) -> bytes:
     _, slashes, rest = referrer.partition(b"//")
     authority = re.split(rb"[/?#\\]", rest, maxsplit=1)[0]
     host = authority.rpartition(b"@")[2].lower()

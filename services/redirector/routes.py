@@ -33,6 +33,7 @@ class Redirect:
     def __init__(self, resolver: Resolver, clicks: ClickLog | None = None) -> None:
         self._resolver = resolver
         self._clicks = clicks
+        self._absent = failure(404, "no such link")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -42,7 +43,7 @@ class Redirect:
             await response(scope, receive, send)
             return
         if entry is None:
-            await failure(404, "no such link")(scope, receive, send)
+            await self._absent(scope, receive, send)
             return
         if self._clicks is not None:
             self._clicks.take_down_headers(
