@@ -10,15 +10,20 @@ HOST = "127.0.0.1"
 
 
 class LossyProxy:
-    """Stands before a server; `lose_replies` connections are cut instead of given their reply."""
+    """Stands before a server; `lose_replies` times a connection is cut instead of given its reply.
 
-    def __init__(self, server_port: int) -> None:
+    With `to`, only replies to requests that hold these bytes are lost.
+    """
+
+    def __init__(self, server_port: int, *, to: bytes = b"") -> None:
         self._server_port = server_port
+        self._to = to
         self._listener = socket.create_server((HOST, 0))
         self.port: int = self._listener.getsockname()[1]
         self.lose_replies = 0
         self.lost = 0
         self._open: set[socket.socket] = set()
+        self._doomed: set[socket.socket] = set()
         self._is_closing = False
         self._thread = threading.Thread(target=self._accept, daemon=True)
         self._thread.start()
@@ -60,12 +65,15 @@ class LossyProxy:
                 return
             finally:
                 self._open -= {client, server}
+                self._doomed -= {client, server}
 
     def _pass_on(self, source: object, target: socket.socket, *, from_server: bool) -> bool:
         assert isinstance(source, socket.socket)
         data = source.recv(65536)
-        if data and from_server and self.lose_replies > 0:
+        if not from_server and self._to in data and self.lose_replies > 0:
             self.lose_replies -= 1
+            self._doomed.add(target)
+        elif data and source in self._doomed:
             self.lost += 1
             return False
         target.sendall(data)
