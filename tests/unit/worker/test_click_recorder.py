@@ -164,10 +164,11 @@ def test_a_redirector_that_fell_silent_is_counted_once(
 ) -> None:
     now: Any = pipeline.client.time()
     pipeline.client.hset(BEATS, mapping={"alive": now[0], "killed": now[0] - SILENCE_SECONDS - 1})
+    uptime: dict[str, int] = {"uptime_in_seconds": SILENCE_SECONDS - 1}
+    monkeypatch.setattr(pipeline.client, "info", lambda _section: uptime)
     pipeline.recorder.watch_producers()
     assert pipeline.metric("hoplink_click_producers_silent_total") == 0, "Redis has just started"
-    info: Any = {"uptime_in_seconds": SILENCE_SECONDS + 1}
-    monkeypatch.setattr(pipeline.client, "info", lambda _section: info)
+    uptime["uptime_in_seconds"] = SILENCE_SECONDS + 1
     for _ in range(2):
         pipeline.recorder.watch_producers()
         assert pipeline.metric("hoplink_click_producers_silent_total") == 1
