@@ -75,7 +75,10 @@ class Settings(BaseModel):
         default=4, ge=1, le=64, description="PostgreSQL connections of one redirector"
     )
     redirector_redis_connections: int = Field(
-        default=8, ge=1, le=256, description="Redis connections of one redirector, for look-ups"
+        default=2,
+        ge=1,
+        le=256,
+        description="Redis connections of one redirector, for look-ups: few make large batches",
     )
     redirector_pending_lookups: int = Field(
         default=2_000,
