@@ -18,10 +18,12 @@ from tests.support.stores import PostgresProcess, ValkeyProcess
 @pytest.fixture(scope="session")
 def api_process(
     services: Services, postgres: PostgresProcess, valkey: ValkeyProcess
-) -> ServiceProcess:
-    return services.start(
+) -> Iterator[ServiceProcess]:
+    process = services.start(
         "api", DATABASE_URL=postgres.url, REDIS_URL=valkey.url, API_WORKERS="1", API_THREADS="16"
     )
+    yield process
+    process.stop()
 
 
 @pytest.fixture

@@ -192,7 +192,7 @@ class ServerProcess:
 
 def inherited_environ() -> dict[str, str]:
     """The environment of a service without any setting of this machine in it."""
-    names = ("PATH", "HOME", "LANG", "TMPDIR")
+    names = ("PATH", "HOME", "LANG", "TMPDIR", "COVERAGE_PROCESS_CONFIG")
     return {name: os.environ[name] for name in names if name in os.environ}
 
 
