@@ -8,7 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from peewee import OperationalError
@@ -107,8 +107,10 @@ class Watchdog:
 
 
 def _shut_down(descriptor: int) -> None:
-    with socket.socket(fileno=os.dup(descriptor)) as duplicate:
+    # It may have been closed from the other side meanwhile, which is as good.
+    with suppress(OSError):
+        connection = socket.socket(fileno=descriptor)
         try:
-            duplicate.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            return  # it was closed from the other side meanwhile, which is as good
+            connection.shutdown(socket.SHUT_RDWR)
+        finally:
+            connection.detach()

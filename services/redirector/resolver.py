@@ -184,6 +184,10 @@ class Resolver:
         return flight
 
     async def _ask_redis(self, flights: list[Flight]) -> None:
+        if self._redis.is_open:
+            # It opened while these were waiting for their turn.
+            self._pass_on(flights)
+            return
         token = self._remote.new_token()
         known = self._feed.known
         try:
@@ -199,6 +203,9 @@ class Resolver:
                     flight.lease = (token, looked.generation)
                 elif flight.code in looked.found:
                     self._take(flight, looked.found[flight.code], trusted=trusted)
+        self._pass_on(flights)
+
+    def _pass_on(self, flights: list[Flight]) -> None:
         for flight in flights:
             if not flight.is_over:
                 self._database_batches.add(flight)

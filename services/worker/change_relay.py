@@ -52,29 +52,39 @@ class ChangeRelay:
         Sends none when another worker came in between or Redis is not the one it was a moment
         ago: the next step starts from what it finds then.
         """
-        found = self._position()
+        # One connection from beginning to end: a Redis that restarts on the way, and may have
+        # lost deletes that the position doesn't tell of, ends the step.
+        alone: Any = self._redis.client()  # type: ignore[no-untyped-call]
+        with alone as redis:
+            self._step(redis, fetch)
+
+    def _step(self, redis: Redis, fetch: Fetch) -> None:
+        found = self._position(redis)
         if found is None or found != self._at:
             _log.info("applying the change log from where Redis stands", extra={"at": found})
             self._rewound.inc()
         changes, start, end = self._read(fetch, found)
         if changes.everything:
-            self._forget_everything()
-        last = self._publish_all_but_last_chunk(changes)
+            self._forget_everything(redis, fetch)
+        last = self._publish_all_but_last_chunk(redis, changes)
+        if last is not changes:
+            # Who subscribed in the middle did not hear the first of them, and is to ask the log.
+            start = end
         to = Position(end, f"{self._nonce}:{next(self._count)}")
         arguments = link_cache.advance_arguments(
             found, start, to, last, absent_generation=secrets.token_hex(8)
         )
-        if self._advance(args=arguments):
+        if self._advance(args=arguments, client=redis):
             self._at = to
             self._relayed.inc(len(changes.codes))
 
-    def _position(self) -> Position | None:
-        value: Any = self._redis.get(link_cache.POSITION)
+    def _position(self, redis: Redis) -> Position | None:
+        value: Any = redis.get(link_cache.POSITION)
         try:
             return None if value is None else Position.read(value)
         except ValueError:
             _log.error("dropping a position that can't be read", extra={"value": repr(value)})
-            self._redis.delete(link_cache.POSITION)
+            redis.delete(link_cache.POSITION)
             return None
 
     def _read(self, fetch: Fetch, found: Position | None) -> tuple[Changes, Snapshot, Snapshot]:
@@ -88,20 +98,25 @@ class ChangeRelay:
         # What was not published in full begins anew: who knows of less than `now` asks the log.
         return changes, now if changes.everything else since, now
 
-    def _publish_all_but_last_chunk(self, changes: Changes) -> Changes:
+    def _publish_all_but_last_chunk(self, redis: Redis, changes: Changes) -> Changes:
+        """What is left of `changes`: they themselves where they are few."""
+        if len(changes.codes) <= CHUNK:
+            return changes
         codes = changes.codes
         while len(codes) > CHUNK:
-            self._invalidate(args=link_cache.invalidate_arguments(codes[:CHUNK]))
+            self._invalidate(args=link_cache.invalidate_arguments(codes[:CHUNK]), client=redis)
             codes = codes[CHUNK:]
         return replace(changes, codes=codes)
 
-    def _forget_everything(self) -> None:
+    def _forget_everything(self, redis: Redis, fetch: Fetch) -> None:
         _log.warning("Redis can't be brought up to date: forgetting every link in it")
         for pattern in link_cache.ALL_KEYS:
             cursor = 0
             while True:
-                cursor, keys = self._redis.scan(cursor, match=pattern, count=CHUNK)
+                cursor, keys = redis.scan(cursor, match=pattern, count=CHUNK)
                 if keys:
-                    self._redis.unlink(*keys)
+                    redis.unlink(*keys)
+                # With millions of keys, the leader's session would end for idleness meanwhile.
+                fetch("SELECT 1", {})
                 if cursor == 0:
                     break

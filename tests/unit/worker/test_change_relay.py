@@ -192,8 +192,35 @@ def test_a_large_backlog_is_applied_in_chunks(
     worker.step()
     assert held(worker.redis) == {"other"}
     *chunks, heartbeat = heard()
-    assert isinstance(heartbeat, Heartbeat)
+    # Who missed a chunk, having subscribed in the middle, must not take it for a proof.
+    end = position(worker.redis).snapshot
+    assert heartbeat == Heartbeat(end, end)
     assert [len(chunk.codes) for chunk in chunks if isinstance(chunk, Changes)] == [10, 10, 5]
+
+
+def test_a_redis_that_loses_its_tail_between_two_chunks_is_not_taken_for_current(
+    worker: Relay, links: Writer, valkey: ValkeyProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "CHUNK", 1)
+    worker.step()
+    put(worker.redis, "one", "two", "other")
+    for code in ("one", "two"):
+        links.write(code, URL, publish=False)
+    invalidate = worker.relay._invalidate
+
+    def invalidate_and_restart(**call: Any) -> None:
+        valkey.save_data()
+        invalidate(**call)
+        valkey.kill()
+        valkey.restore_data()
+        valkey.start()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(worker.relay, "_invalidate", invalidate_and_restart)
+        with pytest.raises(RedisError):
+            worker.step()
+    worker.step()
+    assert held(worker.redis) == {"other"}
 
 
 def test_a_worker_that_another_one_overtook_does_nothing(
