@@ -133,7 +133,7 @@ WORKER_ACTIVE = Declaration(
 WORKER_FAILURES = Declaration(
     "hoplink_worker_failures_total",
     "counter",
-    "Steps of a job (relay, prune) that failed and are tried again",
+    "Steps of a job (relay, clicks) that failed and are tried again",
     ("job",),
 )
 CLICKS_ACCEPTED = Declaration(

@@ -1,1 +1,1 @@
-"""Moves what others left to be moved: changes that Redis missed. One is active, others wait."""
+"""Moves what others left to be moved: changes that Redis missed, and clicks. One is active, others wait."""
