@@ -61,9 +61,7 @@ class Bulk:
     @contextmanager
     def _slot(self) -> Iterator[None]:
         if not self._slots.acquire(blocking=False):
-            raise falcon.HTTPServiceUnavailable(
-                description="other imports are running", retry_after=errors.RETRY_AFTER_SECONDS
-            )
+            raise errors.busy("other imports are running")
         try:
             yield
         finally:

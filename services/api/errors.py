@@ -61,6 +61,11 @@ def _from_psycopg2(error: PeeweeException) -> Any:
     return error.orig  # type: ignore[attr-defined]  # its stubs don't know it
 
 
+def busy(message: str) -> falcon.HTTPServiceUnavailable:
+    """What may well succeed when it is tried again."""
+    return falcon.HTTPServiceUnavailable(description=message, retry_after=RETRY_AFTER_SECONDS)
+
+
 def explain(error: ValidationError) -> str:
     """Names each field of a payload that is wrong, and says what is wrong with it."""
     return "; ".join(
@@ -108,10 +113,7 @@ def _database_unavailable(
     _req: falcon.Request, _resp: falcon.Response, error: Exception, _params: dict[str, Any]
 ) -> NoReturn:
     _log.warning("no answer from PostgreSQL", extra={"reason": str(error).strip()})
-    raise falcon.HTTPServiceUnavailable(
-        description="the database can't be reached at the moment",
-        retry_after=RETRY_AFTER_SECONDS,
-    )
+    raise busy("the database can't be reached at the moment")
 
 
 def _database_refused(

@@ -105,6 +105,10 @@ class UnknownUser(Exception):
     """The user that a link should belong to is not there."""
 
 
+class NoCodeFree(Exception):
+    """Every code that was generated is taken already; other ones will not be."""
+
+
 class CodeFixed(Exception):
     """The short code of a link can't be changed."""
 
@@ -120,7 +124,7 @@ class LinkWrites:
         self._together = GroupCommit(self._create_together)
 
     def create(self, link: NewLink) -> Row:
-        """The row; raises CodeTaken or UnknownUser."""
+        """The row; raises CodeTaken, NoCodeFree or UnknownUser."""
         if link.short_code is None:
             row = self._together.do(link)
             if row:
@@ -167,8 +171,8 @@ class LinkWrites:
                 self._publish_new([code])
                 return rows[0]
             if link.short_code is not None:
-                break
-        raise CodeTaken
+                raise CodeTaken
+        raise NoCodeFree
 
     def _publish_new(self, codes: Sequence[str]) -> None:
         self._publisher.publish([read_cache.LINKS, read_cache.EVENTS], codes=codes)

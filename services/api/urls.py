@@ -8,7 +8,7 @@ from services.api import busiest, errors, parameters, read_cache
 from services.api.bodies import read_object
 from services.api.busiest import BusiestLinks
 from services.api.connections import Connections
-from services.api.link_writes import CodeFixed, CodeTaken, LinkWrites, UnknownUser
+from services.api.link_writes import CodeFixed, CodeTaken, LinkWrites, NoCodeFree, UnknownUser
 from services.api.models import Url
 from services.api.own_address import OwnAddress
 from services.api.pagination import Listing, Lists, Row
@@ -54,6 +54,8 @@ class Links:
             return self.present(self._writes.create(link))
         except CodeTaken:
             raise errors.taken("short_code") from None
+        except NoCodeFree:
+            raise errors.busy("no free short code was found") from None
         except UnknownUser:
             raise errors.bad_request("user_id", "no such user") from None
 
