@@ -173,8 +173,6 @@ def test_while_redirectors_hear_no_answer_is_older_than_a_second(ground: Field) 
     report(ground, fire, ground.hearing[0][1] - ground.hearing[0][0])
     assert_no_old_answer(ground, fire)
     assert fire.refused == 0
-    for redirector in ground.redirectors:
-        assert metric(redirector, "hoplink_store_failures_total") == 0
 
 
 @pytest.mark.timeout(120 + 2 * chaos.SECONDS)

@@ -13,7 +13,7 @@ import math
 import secrets
 import threading
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -48,8 +48,6 @@ SLOW = "slow"
 MISHAPS = (
     "flush_redis",
     "evict_a_key_that_everything_turns_on",
-    "save_redis",
-    "undo_redis",
     "lose_the_subscription_or_make_it_again",
     "hold_messages_up_or_no_longer",
     "stop_or_continue_a_redirector",
@@ -301,12 +299,12 @@ class Coherence(RuleBasedStateMachine):
 
     # Readers.
 
-    @rule(number=redirectors, code=codes)
-    def read(self, number: int, code: str) -> None:
-        node = self.nodes[number]
-        if not node.stopped:
-            node.read(code, self._code(code))
-            self._settle(node)
+    @rule(code=codes)
+    def read(self, code: str) -> None:
+        for node in self.nodes:
+            if not node.stopped:
+                node.read(code, self._code(code))
+                self._settle(node)
 
     @rule(number=redirectors, code=codes, stops=st.integers(0, 3), overtaken=st.booleans())
     def begin_a_slow_read(self, number: int, code: str, stops: int, overtaken: bool) -> None:
@@ -334,10 +332,13 @@ class Coherence(RuleBasedStateMachine):
                 node.turnstile.let_go(which)
                 self._settle(node)
 
-    @rule(code=codes)
-    def evict(self, code: str) -> None:
+    def evict_locally(self, code: str) -> None:
         for node in self.nodes:
             node.parts.local.discard(self._code(code))
+
+    @rule(code=codes)
+    def evict(self, code: str) -> None:
+        self.evict_locally(code)
         keys: Any = self.redis.keys(f"*:{self._code(code)}")
         if keys:
             self.redis.delete(*keys)
@@ -351,6 +352,7 @@ class Coherence(RuleBasedStateMachine):
     )
     def write(self, code: str, live: bool, publish: str) -> None:
         url = self._url() if live else None
+        self._save_redis()
         self.writer.write(self._code(code), url, publish=publish == "now")
         if publish == "later":
             self.unpublished.append((self._code(code),))
@@ -404,15 +406,16 @@ class Coherence(RuleBasedStateMachine):
     def _evict_a_key_that_everything_turns_on(self, _number: int, flag: bool) -> None:
         self.redis.delete(POSITION if flag else GENERATION)
 
-    def _save_redis(self, _number: int, _flag: bool) -> None:
+    def _save_redis(self) -> None:
         keys: Any = self.redis.keys()
         self.saved = {}
         for key in keys:
             value: Any = self.redis.get(key)
             self.saved[key] = (value, int(self.redis.pttl(key)))
 
-    def _undo_redis(self, _number: int, noticed: bool) -> None:
-        """It fails, and one goes on that has seen nothing of its last seconds."""
+    @rule(noticed=st.booleans())
+    def undo_redis(self, noticed: bool) -> None:
+        """It fails, and one goes on that has seen nothing since before the last write."""
         for node in self.nodes:
             node.unsubscribe(noticed=noticed)
         self.redis.flushall()
@@ -495,10 +498,11 @@ class Coherence(RuleBasedStateMachine):
             self._close()
 
     def _all_is_current(self) -> None:
-        for number, code in itertools.product(range(2), self.history):
-            self.read(number, code)
-            answer = self.nodes[number].reads.pop()[-1].result()
-            assert answer == self.history[code][-1].location, f"{code} stays at {answer!r}"
+        for code, versions in self.history.items():
+            self.read(code)
+            for node in self.nodes:
+                answer = node.reads.pop()[-1].result()
+                assert answer == versions[-1].location, f"{code} stays at {answer!r}"
 
     def _heal(self) -> None:
         if self.slow_url is not None:
@@ -574,3 +578,145 @@ def test_no_order_of_events_shows_an_old_answer_after_its_bound(
 
     with healthy(postgres, valkey):
         run_state_machine_as_test(OnTheseStores, settings=chaos.hypothesis_profile())
+
+
+def a_fill_that_comes_after_the_change(run: Coherence) -> None:
+    run.begin_a_slow_read(0, "old", 3, False)
+    run.write("old", True, "now")
+    run.pass_time(1)
+    run.finish_a_slow_read(0)
+
+
+def a_row_that_was_read_before_the_change(run: Coherence) -> None:
+    run.begin_a_slow_read(0, "old", 2, True)
+    run.pass_time(1)
+    run.finish_a_slow_read(0)
+
+
+def an_absence_that_was_read_before_the_import(run: Coherence) -> None:
+    run.begin_a_slow_read(0, "new", 3, False)
+    run.import_("now")
+    run.pass_time(1)
+    run.finish_a_slow_read(0)
+
+
+def a_transaction_that_commits_after_later_ones(run: Coherence) -> None:
+    run.read(SLOW)
+    run.begin_a_slow_transaction()
+    for _ in range(2):
+        run.write("old", True, "never")
+        run.pass_time(1)
+    run.commit_the_slow_transaction(False)
+
+
+def a_transaction_that_commits_late_in_silence(run: Coherence) -> None:
+    run.read(SLOW)
+    run.mishap("stop_the_worker_or_start_another", 0, False)
+    run.begin_a_slow_transaction()
+    for _ in range(2):
+        run.write("old", True, "never")
+        run.pass_time(4)
+    run.commit_the_slow_transaction(False)
+    run.pass_time(8)
+    run.read(SLOW)
+
+
+def a_redis_that_forgot_a_change_which_was_heard(run: Coherence) -> None:
+    run.read("old")
+    run.write("old", True, "now")
+    run.pass_time(1)
+    run.undo_redis(False)
+    run.read("old")
+    run.pass_time(1)
+
+
+def a_redis_that_forgot_a_change_and_a_worker_that_did_not_notice(run: Coherence) -> None:
+    run.read("old")
+    run.write("old", True, "now")
+    run.pass_time(1)
+    run.mishap("stall_a_step_or_finish_it", 0, False)
+    run.undo_redis(False)
+    run.mishap("stall_a_step_or_finish_it", 0, False)
+    run.read("old")
+
+
+def a_redis_that_lost_its_position(run: Coherence) -> None:
+    run.read("old")
+    run.write("old", True, "never")
+    run.mishap("evict_a_key_that_everything_turns_on", 0, True)
+    run.pass_time(1)
+
+
+def a_heartbeat_that_was_held_up(run: Coherence) -> None:
+    run.read("old")
+    run.mishap("stop_the_worker_or_start_another", 0, False)
+    run.mishap("stall_a_step_or_finish_it", 0, False)
+    run.write("old", True, "never")
+    run.pass_time(16)
+    run.mishap("stall_a_step_or_finish_it", 0, False)
+    run.hear_some(0, 5)
+    run.evict_locally("old")
+    run.read("old")
+
+
+def a_subscription_that_missed_a_change_during_a_long_transaction(run: Coherence) -> None:
+    run.begin_a_slow_transaction()
+    run.read("old")
+    run.pass_time(1)
+    run.mishap("lose_the_subscription_or_make_it_again", 0, False)
+    run.write("old", True, "now")
+    run.pass_time(1)
+    run.mishap("lose_the_subscription_or_make_it_again", 0, False)
+
+
+def a_redirector_that_was_stopped(run: Coherence) -> None:
+    run.read("old")
+    run.mishap("stop_or_continue_a_redirector", 0, False)
+    run.pass_time(8)
+    run.write("old", True, "now")
+    run.pass_time(16)
+    run.mishap("stop_or_continue_a_redirector", 0, False)
+    run.hear_some(0, 1)
+    run.read("old")
+
+
+def a_worker_that_was_stopped_between_reading_and_telling(run: Coherence) -> None:
+    run.read("old")
+    run.mishap("stall_a_step_or_finish_it", 0, False)
+    run.write("old", True, "never")
+    run.pass_time(2)
+    run.read("old")
+    run.mishap("stall_a_step_or_finish_it", 0, False)
+    run.pass_time(2)
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        a_fill_that_comes_after_the_change,
+        a_row_that_was_read_before_the_change,
+        an_absence_that_was_read_before_the_import,
+        a_transaction_that_commits_after_later_ones,
+        a_transaction_that_commits_late_in_silence,
+        a_redis_that_forgot_a_change_which_was_heard,
+        a_redis_that_forgot_a_change_and_a_worker_that_did_not_notice,
+        a_redis_that_lost_its_position,
+        a_heartbeat_that_was_held_up,
+        a_subscription_that_missed_a_change_during_a_long_transaction,
+        a_redirector_that_was_stopped,
+        a_worker_that_was_stopped_between_reading_and_telling,
+    ],
+    ids=lambda events: events.__name__,
+)
+def test_a_race_that_is_known_to_matter_shows_no_old_answer(
+    postgres: PostgresProcess, valkey: ValkeyProcess, events: Callable[[Coherence], None]
+) -> None:
+    """Chance need not find these each time."""
+    with healthy(postgres, valkey):
+        run = Coherence(postgres, valkey)
+        try:
+            run.start()
+            events(run)
+            run.no_answer_is_too_old()
+        finally:
+            run.teardown()
