@@ -149,10 +149,12 @@ def _redis(settings: Settings, connections: int) -> Redis:
         settings.redis_url.get_secret_value(),
         max_connections=connections,
         socket_connect_timeout=timeout,
+        # Whoever calls has a deadline; a call that it ends closes its connection.
+        socket_timeout=None,
         client_name=_NAME,
         # With RESP3 the client doesn't notice that an idle connection was closed.
         protocol=2,
-        # Whoever calls has a deadline of their own and another store to ask.
+        # Whoever calls has another store to ask, or asks again.
         retry=Retry(NoBackoff(), 0),
     )
 
