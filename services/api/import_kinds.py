@@ -38,8 +38,8 @@ class ImportKind:
     """Those that go into the table, beside the id."""
     values: Callable[[Record], Sequence[object]]
     """Values of `columns` for a row of the file; raises ValueError."""
-    orphans: Mapping[str, str]
-    """Deletes staged rows that refer to what isn't there, returning `row`; by what to say of it."""
+    orphans: Sequence[str]
+    """Delete staged rows that refer to what isn't there, returning `row` and what is wrong."""
     conflicts: str
     """Selects `row` and what is wrong with it for staged rows that neither were inserted nor are
     what the table holds already."""
@@ -51,8 +51,10 @@ class ImportKind:
 _ORPHANS = """
 DELETE FROM staged WHERE {column} IS NOT NULL
     AND NOT EXISTS (SELECT FROM {table} WHERE id = staged.{column})
-RETURNING row
+RETURNING row, '{column}: no such {what}'
 """
+_NO_SUCH_LINK = _ORPHANS.format(column="url_id", table="urls", what="URL")
+_NO_SUCH_USER = _ORPHANS.format(column="user_id", table="users", what="user")
 
 
 def users() -> ImportKind:
@@ -62,7 +64,7 @@ def users() -> ImportKind:
         columns={"username": "text", "email": "text", "created_at": "timestamptz"},
         inserted=("username", "email", "created_at"),
         values=_user_values,
-        orphans={},
+        orphans=(),
         conflicts="""
 SELECT staged.row, CASE
     WHEN EXISTS (SELECT FROM users WHERE id = staged.id) THEN 'id: belongs to another user'
@@ -76,7 +78,6 @@ WHERE NOT EXISTS (
     SELECT FROM users WHERE lower(username) = lower(staged.username)
         AND lower(email) = lower(staged.email)
 ))
-ORDER BY row
 """,
         subject=read_cache.USERS,
     )
@@ -106,7 +107,7 @@ def links(own: OwnAddress) -> ImportKind:
             "updated_at",
         ),
         values=partial(_link_values, own),
-        orphans={"user_id: no such user": _ORPHANS.format(column="user_id", table="users")},
+        orphans=(_NO_SUCH_USER,),
         conflicts="""
 SELECT staged.row, CASE
     WHEN EXISTS (SELECT FROM urls WHERE id = staged.id) THEN 'id: belongs to another URL'
@@ -119,7 +120,6 @@ WHERE NOT EXISTS (
 ) AND (has_id OR NOT has_code OR NOT EXISTS (
     SELECT FROM urls WHERE short_code = staged.short_code AND original_url = staged.original_url
 ))
-ORDER BY row
 """,
         subject=read_cache.LINKS,
         makes_links=True,
@@ -139,10 +139,7 @@ def events() -> ImportKind:
         },
         inserted=("url_id", "user_id", "event_type", "timestamp", "details"),
         values=_event_values,
-        orphans={
-            "url_id: no such URL": _ORPHANS.format(column="url_id", table="urls"),
-            "user_id: no such user": _ORPHANS.format(column="user_id", table="users"),
-        },
+        orphans=(_NO_SUCH_LINK, _NO_SUCH_USER),
         conflicts="""
 SELECT staged.row, 'id: belongs to another event'
 FROM staged
@@ -150,7 +147,6 @@ WHERE NOT EXISTS (
     SELECT FROM events WHERE id = staged.id AND url_id = staged.url_id
         AND event_type = staged.event_type
 )
-ORDER BY row
 """,
         subject=read_cache.EVENTS,
     )

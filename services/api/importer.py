@@ -35,6 +35,19 @@ SELECT row FROM staged
 WHERE NOT has_code AND NOT EXISTS (SELECT FROM urls WHERE id = staged.id)
 """
 _OTHER_CODE = "UPDATE staged SET short_code = %s WHERE row = %s"
+_FIRST_REFUSED = """
+WITH refused AS ({statement})
+SELECT refused.*, count(*) OVER () FROM refused ORDER BY row LIMIT %s
+"""
+
+
+@dataclass(frozen=True)
+class Refused:
+    """Staged rows that can't be imported; there may be too many of them to hold them all."""
+
+    count: int = 0
+    first: list[tuple[int, str]] = field(default_factory=list)
+    """Those that are shown: number of the row, and what is wrong with it."""
 
 
 @dataclass
@@ -45,12 +58,18 @@ class Outcome:
     skipped: int = 0
     error_count: int = 0
     errors: list[tuple[int, str]] = field(default_factory=list)
-    """The first of them: number of the row, and what is wrong with it."""
+    """The first of them, by number of the row: that, and what is wrong with it."""
 
     def refuse(self, row: int, reason: str) -> None:
+        """A row that comes after all that were refused before it."""
         self.error_count += 1
         if len(self.errors) < MAX_ERRORS_SHOWN:
             self.errors.append((row, reason))
+
+    def refuse_all(self, refused: Refused) -> None:
+        """Rows from anywhere in the file."""
+        self.error_count += refused.count
+        self.errors = sorted(self.errors + refused.first)[:MAX_ERRORS_SHOWN]
 
 
 # S608 is off where SQL is put together from names that import_kinds fixes, never from a request.
@@ -130,25 +149,22 @@ class Importer:
                         imported += self._insert_with_other_codes(database)
                         database.execute_sql(change_log.ADD, (None,))
                     refused = (
-                        database.execute_sql(self._kind.conflicts).fetchall()
-                        if imported < staged
-                        else []
+                        _refused(database, self._kind.conflicts) if imported < staged else Refused()
                     )
                 break
             except IntegrityError:
                 if last_try:  # what the rows refer to is deleted faster than it can be looked up
                     raise
-        for row, reason in refused:
-            outcome.refuse(row, reason)
+        outcome.refuse_all(refused)
         outcome.imported = imported
-        outcome.skipped = staged - imported - len(refused)
+        outcome.skipped = staged - imported - refused.count
 
     def _drop_orphans(self, database: Database, outcome: Outcome) -> int:
         dropped = 0
-        for reason, statement in self._kind.orphans.items():
-            for (row,) in database.execute_sql(statement).fetchall():
-                outcome.refuse(row, reason)
-                dropped += 1
+        for statement in self._kind.orphans:
+            refused = _refused(database, statement)
+            outcome.refuse_all(refused)
+            dropped += refused.count
         return dropped
 
     def _insert_staged(self, database: Database, which: str = "true", *parameters: object) -> int:
@@ -172,6 +188,16 @@ class Importer:
                 database.execute_sql(_OTHER_CODE, (short_codes.generate(), row))
             imported += self._insert_staged(database, "row = ANY(%s)", rows)
         return imported
+
+
+def _refused(database: Database, statement: str) -> Refused:
+    """What a statement returns that gives `row` and what is wrong with it."""
+    rows = database.execute_sql(
+        _FIRST_REFUSED.format(statement=statement), (MAX_ERRORS_SHOWN,)
+    ).fetchall()
+    if not rows:
+        return Refused()
+    return Refused(rows[0][2], [(row, reason) for row, reason, _ in rows])
 
 
 class _Feed:

@@ -317,6 +317,21 @@ def test_only_the_first_100_errors_are_listed(api: httpx.Client) -> None:
     assert [error["row"] for error in summary["errors"]] == list(range(1, 101))
 
 
+def test_the_first_100_errors_are_the_first_by_row_whatever_is_wrong(api: httpx.Client) -> None:
+    create(api, "/users", username="ada", email="ada@example.com")
+    create(api, "/urls", original_url=URL, short_code="taken")
+    of_each_kind = f"5,,taken,{URL}other,,,,\n6,999,no-user,{URL},,,,\n7,,bad-url,x,,,,\n"
+    summary = load(api, "/urls/bulk", LINKS + of_each_kind * 80)
+    assert (summary["imported"], summary["error_count"]) == (0, 240)
+    first_of_each = [
+        (n, ("short_code", "user_id", "original_url")[(n - 1) % 3]) for n in range(1, 101)
+    ]
+    assert errors(summary) == first_of_each
+    events = load(api, "/events/bulk", EVENTS + "1,99,,x,,\n2,1,99,x,,\n3,1,,,,\n" * 80)
+    assert (events["imported"], events["error_count"]) == (0, 240)
+    assert [error["row"] for error in events["errors"]] == list(range(1, 101))
+
+
 @pytest.mark.parametrize(
     "text",
     [
