@@ -17,6 +17,7 @@ from peewee import (
     PeeweeException,
 )
 from playhouse.pool import MaxConnectionsExceeded
+from psycopg2.errors import QueryCanceled
 from pydantic import ValidationError
 
 RETRY_AFTER_SECONDS = 1
@@ -113,6 +114,8 @@ def _database_unavailable(
     _req: falcon.Request, _resp: falcon.Response, error: Exception, _params: dict[str, Any]
 ) -> NoReturn:
     _log.warning("no answer from PostgreSQL", extra={"reason": str(error).strip()})
+    if isinstance(getattr(error, "orig", None), QueryCanceled):
+        raise busy("the database took too long to answer")
     raise busy("the database can't be reached at the moment")
 
 

@@ -132,7 +132,9 @@ def test_a_statement_that_waits_too_long_is_503_and_changes_nothing(
     holder = psycopg2.connect(database_url)
     holder.cursor().execute("SELECT FROM urls FOR UPDATE")
     began = time.monotonic()
-    assert_unavailable(api.put("/urls/1", json={"title": "x"}))
+    response = api.put("/urls/1", json={"title": "x"})
+    assert_unavailable(response)
+    assert error_of(response) == "the database took too long to answer"
     assert time.monotonic() - began < 2
     holder.close()
     assert api.get("/urls/1").json() == link
