@@ -148,6 +148,7 @@ def test_a_link_keeps_the_url_it_was_given(api: httpx.Client, url: str) -> None:
         "http://[::1]:5001/x",
         "http://127.1:5001/x",
         "http://0x7f000001:5001/x",
+        "http://[::ffff:127.0.0.1]:5001/x",
         "https://127.0.0.1:5001/x",
         "http://localhos%74:5001/x",
         "http://127.0.0.1:5001\\@example.com/",
