@@ -39,7 +39,7 @@ def validate(url: str) -> str:
 def to_location(url: str) -> bytes:
     """`url` byte for byte; what isn't ASCII percent-encoded as UTF-8, in a host as IDNA.
 
-    Raises InvalidDestination for a host that IDNA can't express.
+    Raises InvalidDestination for a host that ASCII can't express.
     """
     if url.isascii():
         return url.encode("ascii")
@@ -47,6 +47,8 @@ def to_location(url: str) -> bytes:
     end = min((i for i in map(rest.find, "/?#") if i >= 0), default=len(rest))
     authority, path = rest[:end], rest[end:]
     host, colon, port = authority.partition(":")
+    if not port.isascii():  # it may as well be the rest of an IPv6 address
+        raise InvalidDestination("has a host or a port that is none")
     return f"{scheme}{slashes}{_ascii_host(host)}{colon}{port}{_quoted(path)}".encode("ascii")
 
 

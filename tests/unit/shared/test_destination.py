@@ -60,6 +60,7 @@ def test_what_is_not_ascii_leaves_encoded_and_nothing_else_changes(
         "https://example.com:99999",
         "https://example.com:port",
         "https://[::1",
+        "https://[::1%25\u00e9]/",
         " https://example.com",
         "https://example.com\u00a0",
         "https://example.com/a\r\nSet-Cookie: b",
