@@ -47,6 +47,3 @@ class Event(Model):
 
     class Meta:
         table_name = "events"
-
-
-MODELS = (User, Url, Event)
