@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+from xmlrpc.client import Fault
 
 import psycopg2
 from peewee import PeeweeException
@@ -158,11 +159,11 @@ def _watch(stack: Stack, supervisor: Supervisor, run_file: RunFile) -> None:
         time.sleep(WATCH_SECONDS)
         try:
             states = supervisor.states()
-        except OSError:
+            for state in states.values():
+                if state.given_up:
+                    supervisor.start_program(state.name)
+        except (OSError, Fault):  # gone, or answering while it stops
             return
-        for state in states.values():
-            if state.given_up:
-                supervisor.start_program(state.name)
         pids = _pids(states)
         for name, pid in pids.items():
             if pid is not None and pid != before[name]:

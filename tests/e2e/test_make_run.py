@@ -107,11 +107,14 @@ def test_workers_of_a_killed_nginx_are_ended(stack: StackProcess) -> None:
     wait_for(stack.works, "nginx to answer again", seconds=20)
 
 
-def test_a_killed_supervisor_comes_back_with_everything(stack: StackProcess) -> None:
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_supervisor_that_ended_comes_back_with_everything(
+    stack: StackProcess, number: signal.Signals
+) -> None:
     before = [stack.supervisor(), *stack.supervisor().children(recursive=True)]
     code = stack.shorten("https://example.com/kept")
 
-    stack.supervisor().kill()
+    stack.supervisor().send_signal(number)
 
     wait_for(
         lambda: not any(is_alive(process) for process in before),
