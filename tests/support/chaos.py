@@ -28,7 +28,7 @@ def seeded(name: str) -> random.Random:
 def hypothesis_profile() -> settings:
     """For a stateful test that runs on real stores."""
     return settings(
-        max_examples=100 if not SECONDS else 3 * int(SECONDS),
+        max_examples=40 if not SECONDS else 3 * int(SECONDS),
         stateful_step_count=50,
         deadline=None,
         derandomize=not SECONDS,
