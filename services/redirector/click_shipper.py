@@ -82,7 +82,8 @@ class ClickShipper:
         self._flushed = 0
         self._position = 0
         self._proved = float("-inf")
-        self._parcels: deque[Parcel] = deque()
+        self._waiting: deque[Parcel] = deque()
+        self._settling: deque[Parcel] = deque()
         self._in_trouble = False
         self._is_dropping = False
 
@@ -135,7 +136,8 @@ class ClickShipper:
             self._failed(repr(error))
 
     def _pack(self) -> None:
-        if not self._parcels and self._clock() - self._proved >= RENEW_SECONDS:
+        is_idle = not self._waiting and not self._settling
+        if is_idle and self._clock() - self._proved >= RENEW_SECONDS:
             self._begin()
         clicks = iter(self._log.cut())
         while batch := list(islice(clicks, MAX_BATCH)):
@@ -144,7 +146,7 @@ class ClickShipper:
                 self._drop(len(batch))
                 continue
             end = self._numbered + len(batch)
-            self._parcels.append(Parcel(self._numbered, end, content))
+            self._waiting.append(Parcel(self._numbered, end, content))
             self._numbered = end
             self.bytes += len(content)
 
@@ -155,11 +157,9 @@ class ClickShipper:
         self._proved = self._clock()
 
     def _has_room(self, size: int) -> bool:
-        while self.bytes + size > self._max_bytes and self._parcels:
-            if self._parcels[0].end > self._position:
-                return False
+        while self.bytes + size > self._max_bytes and self._settling:
             self._release()
-        return size <= self._max_bytes
+        return self.bytes + size <= self._max_bytes
 
     def _drop(self, clicks: int) -> None:
         self.dropped += clicks
@@ -168,7 +168,8 @@ class ClickShipper:
             _log.error("no room for clicks: dropping new ones until Redis takes the others")
 
     async def _ship(self) -> None:
-        while parcel := self._next():
+        while self._waiting:
+            parcel = self._waiting[0]
             async with asyncio.timeout(TIMEOUT_SECONDS):
                 position = await self._append(
                     args=click_stream.append_arguments(
@@ -184,7 +185,7 @@ class ClickShipper:
                 self._failed("the stream is full")
                 return
             self._moved(position)
-        if self._parcels and self._clock() - self._proved >= SETTLE_SECONDS:
+        if self._settling and self._clock() - self._proved >= SETTLE_SECONDS:
             async with asyncio.timeout(TIMEOUT_SECONDS):
                 position = await self._redis.get(click_stream.position_key(self._producer))
             self._moved(int(position or 0))
@@ -195,12 +196,6 @@ class ClickShipper:
                 await self._redis.hdel(click_stream.BEATS, self._name)
         except _FAILURES as error:
             _log.warning("Redis doesn't know of this end", extra={"reason": repr(error)})
-
-    def _next(self) -> Parcel | None:
-        for parcel in self._parcels:
-            if parcel.end > self._position:
-                return parcel
-        return None
 
     def _moved(self, position: int) -> None:
         """Redis holds what comes before `position`, no more: that much is proved now."""
@@ -213,19 +208,20 @@ class ClickShipper:
         self._flushed = max(self._flushed, position)
         self._position = position
         self._proved = now
-        for parcel in self._parcels:
-            if parcel.end > position:
-                parcel.arrived = 0.0
-            elif not parcel.arrived:
-                parcel.arrived = now
-        while self._parcels and 0 < self._parcels[0].arrived <= now - SETTLE_SECONDS:
+        while self._settling and self._settling[-1].end > position:
+            self._waiting.appendleft(self._settling.pop())
+        while self._waiting and self._waiting[0].end <= position:
+            parcel = self._waiting.popleft()
+            parcel.arrived = now
+            self._settling.append(parcel)
+        while self._settling and self._settling[0].arrived <= now - SETTLE_SECONDS:
             self._release()
         if self._in_trouble:
             _log.info("clicks are flushed again", extra={"waiting": self.waiting})
         self._in_trouble = self._is_dropping = False
 
     def _release(self) -> None:
-        self.bytes -= len(self._parcels.popleft().content)
+        self.bytes -= len(self._settling.popleft().content)
 
     def _failed(self, reason: str) -> None:
         self.failures += 1
