@@ -104,19 +104,22 @@ class ClickShipper:
 
     async def run(self) -> None:
         """Flushes for ever."""
+        rest = self._interval
         while True:
-            await asyncio.sleep(self._interval)
+            await asyncio.sleep(rest)
+            started = self._clock()
             try:
                 await self.flush()
             except Exception:  # noqa: BLE001  # the clicks that come next must be flushed all the same
                 _log.exception("clicks could not be flushed")
+            rest = max(0.0, started + self._interval - self._clock())
 
     async def close(self, seconds: float) -> None:
-        """Flushes what there is, within `seconds` and a time-out of Redis; the rest is lost."""
+        """Flushes what there is for `seconds`, and two time-outs more; the rest is lost."""
         deadline = self._clock() + seconds
         await self.flush()
         while self.waiting and self._clock() < deadline:
-            await asyncio.sleep(min(self._interval, 0.1))
+            await asyncio.sleep(min(self._interval, 0.1) if self._in_trouble else 0.0)
             await self.flush()
         if self.waiting:
             _log.error("ending with clicks that Redis didn't take", extra={"clicks": self.waiting})
@@ -124,10 +127,13 @@ class ClickShipper:
             await self._say_farewell()
 
     async def flush(self) -> None:
-        """Numbers the clicks since the last time, and ships what waits, unless Redis fails."""
+        """Numbers the clicks since the last time, and ships what waits, unless Redis fails.
+
+        A long backlog is left after an interval: meanwhile nobody numbers what comes.
+        """
         self._pack()
         try:
-            await self._ship()
+            await self._ship(self._clock() + self._interval)
             if self._clock() >= self._beat_at:
                 async with asyncio.timeout(TIMEOUT_SECONDS):
                     await self._beat(args=[self._name])
@@ -167,7 +173,7 @@ class ClickShipper:
             self._is_dropping = True
             _log.error("no room for clicks: dropping new ones until Redis takes the others")
 
-    async def _ship(self) -> None:
+    async def _ship(self, deadline: float) -> None:
         while self._waiting:
             parcel = self._waiting[0]
             async with asyncio.timeout(TIMEOUT_SECONDS):
@@ -185,6 +191,8 @@ class ClickShipper:
                 self._failed("the stream is full")
                 return
             self._moved(position)
+            if self._clock() >= deadline:
+                return
         if self._settling and self._clock() - self._proved >= SETTLE_SECONDS:
             async with asyncio.timeout(TIMEOUT_SECONDS):
                 position = await self._redis.get(click_stream.position_key(self._producer))

@@ -25,6 +25,14 @@ from tests.support.stores import ValkeyProcess
 REQUEST = b"GET /abc HTTP/1.1\r\nHost: sho.rt\r\n\r\n"
 
 
+class SlowClock(Clock):
+    """More than an interval passes until it is looked at again."""
+
+    def __call__(self) -> float:
+        self.pass_(0.02)
+        return self.now
+
+
 class Producer:
     """A shipper on a log of its own; time passes when it is told to."""
 
@@ -337,6 +345,42 @@ def test_a_producer_that_was_idle_begins_anew(redis_url: str, stream: Stream) ->
     first, second = stream.batches()
     assert first.producer != second.producer
     assert (first.first, second.first) == (0, 0)
+
+
+def test_a_backlog_is_shipped_an_interval_at_a_time(
+    redis_url: str, valkey: ValkeyProcess, stream: Stream
+) -> None:
+    async def test() -> None:
+        async with producer(redis_url) as ours:
+            valkey.kill()
+            for _ in range(5):
+                await ours.flush(1)
+            valkey.start()
+            ours.shipper._clock = SlowClock()
+            await ours.flush(1)
+            assert (len(ours.log), ours.shipper.waiting) == (0, 5)
+            await ours.shipper.close(1)
+            assert ours.shipper.waiting == 0
+
+    run(test())
+    assert stream.links() == [1, 2, 3, 4, 5, 6]
+
+
+def test_closing_gives_a_backlog_up_in_time(
+    redis_url: str, valkey: ValkeyProcess, stream: Stream
+) -> None:
+    async def test() -> None:
+        async with producer(redis_url) as ours:
+            valkey.kill()
+            for _ in range(5):
+                await ours.flush(1)
+            valkey.start()
+            ours.shipper._clock = SlowClock()
+            await ours.shipper.close(0.0)
+            assert ours.shipper.waiting == 4
+
+    run(test())
+    assert stream.links() == [1]
 
 
 def test_no_failure_ends_the_flushing(
