@@ -1,1 +1,4 @@
-"""Moves what others left to be moved: changes that Redis missed, and clicks. One is active, others wait."""
+"""Moves what others left to be moved: changes that Redis missed, and clicks.
+
+Of several workers one is active, the others wait.
+"""
