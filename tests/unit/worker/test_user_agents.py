@@ -72,7 +72,8 @@ def test_a_person_is_a_person_with_a_device(user_agent: str, device: str) -> Non
         "facebookexternalhit/1.1 (+http://www.facebook.com/externalhit_uatext.php)",
         (
             "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_11_1) AppleWebKit/601.2.4 "
-            "(KHTML, like Gecko) Version/9.0.1 Safari/601.2.4 facebookexternalhit/1.1 Facebot Twitterbot/1.0"
+            "(KHTML, like Gecko) Version/9.0.1 Safari/601.2.4 facebookexternalhit/1.1 "
+            "Facebot Twitterbot/1.0"
         ),
         "WhatsApp/2.23.20.0",
         "Slackbot-LinkExpanding 1.0 (+https://api.slack.com/robots)",
