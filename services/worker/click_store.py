@@ -97,6 +97,12 @@ ON CONFLICT (producer) DO UPDATE
 SET recorded = excluded.recorded, lost = known.lost + excluded.lost, seen_at = excluded.seen_at
 """
 
+# By the newest of them: after a long stop the stream still holds what was recorded before it.
+_FORGET_PRODUCERS = """
+DELETE FROM click_producers
+WHERE seen_at < (SELECT max(seen_at) FROM click_producers) - make_interval(days => %s)
+"""
+
 _COPY_CLICKS = (
     "COPY clicks (link_id, clicked_at, country, referrer, is_bot, device, user_agent) FROM STDIN"
 )
@@ -216,10 +222,7 @@ class ClickStore:
             self._make_partitions(cursor, HOURS, ahead)
             if self._retention_days:
                 self._make_partitions(cursor, CLICKS, ahead)
-            cursor.execute(
-                "DELETE FROM click_producers WHERE seen_at < now() - make_interval(days => %s)",
-                (PRODUCERS_KEPT_DAYS,),
-            )
+            cursor.execute(_FORGET_PRODUCERS, (PRODUCERS_KEPT_DAYS,))
             narrowed = self._narrow_days(cursor, today)
         for table, days in ((CLICKS, self._retention_days), (HOURS, HOURS_KEPT_DAYS)):
             self._drop_before(table, today - timedelta(days=days))

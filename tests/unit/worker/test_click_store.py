@@ -340,6 +340,15 @@ def test_producers_are_forgotten_after_a_week(database: Database) -> None:
     assert len(database.rows("SELECT recorded FROM click_producers")) == 1
 
 
+def test_nobody_is_forgotten_while_nothing_is_recorded(database: Database) -> None:
+    with database.store() as store:
+        store.record([batch(FIRST, 0, 3)])
+        database.rows("UPDATE click_producers SET seen_at = now() - interval '8 days'")
+        store.keep_up()
+        recorded = store.record([batch(FIRST, 0, 3), batch(FIRST, 3, 1)])
+    assert (recorded.seen, recorded.people, recorded.lost) == (3, 1, 0)
+
+
 def test_a_click_on_a_link_that_nobody_knows_is_recorded(database: Database) -> None:
     with database.store() as store:
         assert store.record([batch(FIRST, 0, 1, link=2**62)]).people == 1
