@@ -19,6 +19,8 @@ _HOST = re.compile(rb"\[[0-9a-f:.]{2,45}\]|[a-z0-9_-]+(?:\.[a-z0-9_-]+)*")
 _PLAIN_REFERRER = re.compile(rb"https?://([a-z0-9-]{1,63}(?:\.[a-z0-9-]{1,63}){0,3})/")
 _COUNTRY = re.compile(rb"[A-Z][A-Z0-9]")
 _REFERRERS_REMEMBERED = 4_096
+_REFERRER_READ = 512
+"""Of a referrer, in bytes: a client may send many kilobytes, and they would be remembered."""
 
 Hit = tuple[int, float, bytes, bytes, bytes, bool]
 """As Click, but as the request had it: time by `clock`, a whole referrer, any country."""
@@ -109,7 +111,7 @@ def referrer_host(referrer: bytes) -> bytes:
     """The host of a Referer header in lower case, without port and user; empty if it has none."""
     # What nearly all browsers send, in half the time.
     plain = _PLAIN_REFERRER.match(referrer)
-    return plain[1] if plain else _parsed_host(referrer)
+    return plain[1] if plain else _parsed_host(referrer[:_REFERRER_READ])
 
 
 @lru_cache(_REFERRERS_REMEMBERED)

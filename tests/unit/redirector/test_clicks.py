@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -129,3 +131,17 @@ def test_a_referrer_of_any_kind_gives_a_plain_host_or_none(referrer: bytes) -> N
     assert len(host) <= MAX_REFERRER
     assert host.decode("ascii") == host.decode("ascii").lower()
     assert not set(host) & set(b"/?#@ \t\\\"'")
+
+
+def test_a_long_referrer_is_not_remembered_whole() -> None:
+    clicks = log()
+    tracemalloc.start()
+    try:
+        for number in range(100):
+            referrer = b"https://%d.example?%s" % (number, b"x" * 16_000)
+            clicks.take_down_headers(7, [(b"referer", referrer)], is_head=False)
+        assert len(list(clicks.cut())) > 0
+        del referrer
+        assert tracemalloc.get_traced_memory()[0] < 400_000
+    finally:
+        tracemalloc.stop()
