@@ -102,6 +102,9 @@ class ClickRecorder:
                 started = self._clock()
                 if not self.step(store):
                     stop.wait(max(0.0, started + PACE_SECONDS - self._clock()))
+
+    def stopped(self) -> None:
+        """What was read and isn't recorded is another worker's from now on."""
         self._oldest = None
 
     def step(self, store: ClickStore) -> bool:

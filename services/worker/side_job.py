@@ -26,6 +26,9 @@ class Job(Protocol):
     def run(self, stop: threading.Event) -> None:
         """Returns soon after `stop` is set. May raise anything, and is run again then."""
 
+    def stopped(self) -> None:
+        """It isn't run again before another worker may have run it."""
+
 
 class SideJob:
     """Runs a job again and again, whatever happens to it. Each failure is counted."""
@@ -65,6 +68,7 @@ class SideJob:
                 self._failures.inc()
                 _log.exception("job failed", extra={"job": self._job.name})
             stop.wait(RETRY_SECONDS)
+        self._job.stopped()
 
     def _failed(self, kind: str, reason: str) -> None:
         self._failures.inc()

@@ -16,7 +16,8 @@ from prometheus_client import CollectorRegistry
 from services.worker import click_recorder
 from services.worker.click_recorder import READ_COUNT, ClickRecorder
 from services.worker.click_store import ClickStore
-from shared import click_stream
+from services.worker.side_job import SideJob
+from shared import click_stream, metrics
 from shared.click_stream import BEATS, SILENCE_SECONDS, STREAM, UNREADABLE, Click, encode
 from tests.support.click_load import totals
 from tests.support.stores import PostgresProcess
@@ -145,6 +146,20 @@ def test_while_postgres_is_away_clicks_wait_and_their_age_shows(
     pipeline.record()
     assert pipeline.recorded() == 8
     assert pipeline.metric("hoplink_click_lag_seconds") == 0
+
+
+def test_what_waits_grows_no_older_at_a_worker_that_was_replaced(
+    pipeline: Pipeline, postgres: PostgresProcess
+) -> None:
+    failures = metrics.WORKER_FAILURES.counter(pipeline.registry)
+    pipeline.append(0)
+    with closing(pipeline.store()) as store:
+        postgres.kill()
+        with pytest.raises(psycopg2.Error):
+            pipeline.recorder.step(store)
+    with SideJob(pipeline.recorder, failures).running():
+        assert pipeline.metric("hoplink_click_lag_seconds") > 0
+    wait_for(lambda: pipeline.metric("hoplink_click_lag_seconds") == 0, "the age to be another's")
 
 
 def test_it_stops_within_a_second(pipeline: Pipeline) -> None:

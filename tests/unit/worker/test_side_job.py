@@ -21,11 +21,15 @@ class Job:
 
     def __init__(self, work: Callable[[threading.Event], object]) -> None:
         self.runs = 0
+        self.stops = 0
         self._work = work
 
     def run(self, stop: threading.Event) -> None:
         self.runs += 1
         self._work(stop)
+
+    def stopped(self) -> None:
+        self.stops += 1
 
 
 @pytest.fixture(autouse=True)
@@ -63,6 +67,8 @@ def test_it_runs_again_after_a_failure_which_is_counted(
     job = Job(fail)
     with SideJob(job, failures).running():
         wait_for(lambda: job.runs >= 3, "the job to run again")
+        assert job.stops == 0
+    assert job.stops == 1
     assert count(failures) == job.runs
     assert "job failed" in caplog.text
 
