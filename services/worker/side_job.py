@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
@@ -14,6 +15,9 @@ from redis import RedisError
 
 RETRY_SECONDS = 0.5
 STOP_SECONDS = 1.0
+HEALTHY_SECONDS = 60.0
+"""A job that ran for so long did its work: its next failure is another one. A store that is away
+fails it sooner, whichever time-out it takes."""
 
 _log = logging.getLogger(__name__)
 
@@ -60,9 +64,12 @@ class SideJob:
 
     def _repeat(self, stop: threading.Event) -> None:
         while not stop.is_set():
+            started = time.monotonic()
             try:
                 self._job.run(stop)
             except (psycopg2.Error, RedisError) as error:
+                if time.monotonic() - started >= HEALTHY_SECONDS:
+                    self._last_failure = ""
                 self._failed(type(error).__name__, str(error).strip())
             except Exception:  # noqa: BLE001  # a bug in it must neither end it nor go unseen
                 self._failures.inc()

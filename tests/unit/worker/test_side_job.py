@@ -85,6 +85,21 @@ def test_a_store_that_fails_for_long_is_logged_once(
     assert caplog.text.count("job failed") == 1
 
 
+def test_a_failure_after_it_ran_well_is_logged_again(
+    failures: Counter, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(side_job, "HEALTHY_SECONDS", 0.05)
+
+    def work_then_fail(stop: threading.Event) -> None:
+        stop.wait(0.05)
+        raise psycopg2.OperationalError("gone")
+
+    job = Job(work_then_fail)
+    with SideJob(job, failures).running():
+        wait_for(lambda: job.runs >= 3, "the job to run again")
+    assert caplog.text.count("job failed") >= 2
+
+
 def test_a_job_that_hangs_holds_nobody_up(failures: Counter) -> None:
     hang = threading.Event()
     started = time.monotonic()
