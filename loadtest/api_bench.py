@@ -20,7 +20,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import psutil
 import psycopg2
@@ -60,7 +60,7 @@ class Report:
     def say(self, what: str, figure: str, *, met: bool | None = None) -> None:
         verdict = {None: "", True: "  ok", False: "  MISSED"}[met]
         self.missed |= met is False
-        print(f"{what:<58}{figure:>20}{verdict}", flush=True)
+        print(f"{what:<55}{figure:>24}{verdict}", flush=True)
 
 
 class Memory:
@@ -107,6 +107,14 @@ def _role(argv: Sequence[str]) -> str:
     return next((name for name in ("valkey", "psql", "services.worker") if name in words), "others")
 
 
+class Load(NamedTuple):
+    """What a server did for its clients for some seconds."""
+
+    per_second: float
+    microseconds: float
+    """Of its CPU time, for each answer."""
+
+
 class Api(Server):
     """One gunicorn process with a thread for each client."""
 
@@ -145,15 +153,18 @@ class Api(Server):
         finally:
             client.close()
 
-    def per_second(self, path: str, seconds: float) -> float:
-        """Answers to POSTs of one link by CLIENTS clients, in a process of their own."""
+    def load(self, path: str, seconds: float) -> Load:
+        """POSTs of one link by CLIENTS clients, in a process of their own."""
         argv = [sys.executable, "-m", "loadtest.keep_alive"]
         arguments = [HOST, str(self.port), path, BODY, str(CLIENTS), str(seconds)]
+        cpu_before = self.cpu_seconds()
         output = subprocess.run([*argv, *arguments], check=True, capture_output=True).stdout
+        cpu_seconds = self.cpu_seconds() - cpu_before
         answers: dict[str, int] = json.loads(output)
         if not answers or any(not status.startswith("2") for status in answers):
             raise StackFailed(f"{path} answered {answers}")
-        return sum(answers.values()) / seconds
+        count = sum(answers.values())
+        return Load(count / seconds, cpu_seconds / count * 1e6)
 
 
 class Bench:
@@ -176,25 +187,30 @@ class Bench:
             api.stop()
 
     def creates(self, rounds: int, seconds: float) -> None:
-        """Rounds of all alternate, so that whatever else the machine does hits all of them."""
+        """Rounds of all alternate, and the best of each counts: the rest is what else the machine did."""
         with (
             self.api("-m", "loadtest.empty_handler", pinned=True) as same,
             self.api("-m", "loadtest.empty_handler", "bare", pinned=True) as bare,
         ):
-            measured: dict[str, list[float]] = {"creates": [], "same": [], "bare": []}
-            for _ in range(rounds + 1):
-                measured["creates"].append(same.per_second("/urls", seconds))
-                measured["same"].append(same.per_second(EMPTY_PATH, seconds))
-                measured["bare"].append(bare.per_second(EMPTY_PATH, seconds))
-        # The first round is for warming up.
-        creates, empty, falcon = (statistics.median(each[1:]) for each in measured.values())
+            measured: list[tuple[Load, Load, Load]] = [
+                (
+                    same.load("/urls", seconds),
+                    same.load(EMPTY_PATH, seconds),
+                    bare.load(EMPTY_PATH, seconds),
+                )
+                for _ in range(rounds)
+            ]
+        creates, empty, falcon = map(max, zip(*measured, strict=True))
         say = self._report.say
-        say(f"links created a second, {CLIENTS} clients, one process", f"{creates:,.0f}")
-        say("an empty handler in the same set-up", f"{empty:,.0f}")
-        say("an empty handler in a bare Falcon application", f"{falcon:,.0f}")
-        ratio = creates / empty
+        for what, load in (
+            (f"links created a second, {CLIENTS} clients, one process", creates),
+            ("an empty handler in the same set-up", empty),
+            ("an empty handler in a bare Falcon application", falcon),
+        ):
+            say(what, f"{load.per_second:,.0f}, {load.microseconds:,.0f} us each")
+        ratio = creates.per_second / empty.per_second
         say("creates as a part of empty answers", f"{ratio:.2f}", met=ratio >= LEAST_OF_EMPTY)
-        say("and of those of bare Falcon", f"{creates / falcon:.2f}")
+        say("and of those of bare Falcon", f"{creates.per_second / falcon.per_second:.2f}")
 
     def imports(self) -> None:
         file = self._stack.folder / "links.csv"
