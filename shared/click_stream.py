@@ -80,10 +80,15 @@ return freed
 """Removes entries, by pairs of id and label. After a failover an id may belong to another entry."""
 
 SET_ASIDE = f"""
+if redis.call('XDEL', '{STREAM}', ARGV[1]) == 0 then
+  return 0
+end
 redis.call('XADD', '{UNREADABLE}', 'MAXLEN', {UNREADABLE_LIMIT}, '*', ARGV[2], ARGV[3])
-return redis.call('XDEL', '{STREAM}', ARGV[1])
+local bytes = tonumber(redis.call('GET', '{STREAM_BYTES}') or '0')
+redis.call('SET', '{STREAM_BYTES}', string.format('%.0f', math.max(0, bytes - #ARGV[3])))
+return 1
 """
-"""Arguments: an entry's id, label and content."""
+"""Arguments: an entry's id, label and content. Replies whether it was still there, as 1 or 0."""
 
 BEAT = f"""
 return redis.call('HSET', '{BEATS}', ARGV[1], redis.call('TIME')[1])
