@@ -108,7 +108,7 @@ def test_an_import_survives_that_a_user_is_deleted_meanwhile(
     body = "original_url,user_id\n" + "".join(f"{URL},{n}\n" for n in (1, 2, 3))
     summary = client.simulate_post("/urls/bulk", body=body, headers=CSV).json
     assert summary["imported"] == 1
-    assert [error["row"] for error in summary["errors"]] == [3, 2]
+    assert [error["row"] for error in summary["errors"]] == [2, 3]
     assert all(error["error"] == "user_id: no such user" for error in summary["errors"])
 
 
