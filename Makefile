@@ -13,7 +13,7 @@ SOURCES := $(wildcard services shared infra monitoring seed loadtest tests)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install run test chaos lint format bench bench-api seed docs lock clean
+.PHONY: help install run test chaos lint format bench bench-api bench-clicks seed docs lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
@@ -48,6 +48,9 @@ format: install ## rewrite the code in the project's style
 
 bench: install ## measure redirects against nginx; needs wrk (BENCH_ARGS="--rounds 3 --cases local")
 	@$(VENV)/python -m loadtest.redirect_bench $(BENCH_ARGS)
+
+bench-clicks: install ## measure recording, counting and showing clicks (BENCH_ARGS="--parts record")
+	@$(VENV)/python -m loadtest.click_bench $(BENCH_ARGS)
 
 bench-api: install ## measure creating, importing and listing links (BENCH_ARGS="--rounds 3")
 	@$(VENV)/python -m loadtest.api_bench $(BENCH_ARGS)

@@ -5,12 +5,11 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 
-from shared.click_stream import Click
+from shared.click_stream import MAX_BATCH, Clicks
 
 LINKS = 10_000
 USER_AGENTS = 5_000
 REFERRERS = 300
-COUNTRIES = 60
 
 _PLATFORMS = (
     ("Windows NT 10.0; Win64; x64", ""),
@@ -44,20 +43,23 @@ def referrer_hosts(count: int) -> list[str]:
     return [f"www.site-{number}.example" for number in range(count)]
 
 
-def clicks(count: int, *, now_ms: int, seed: int = 1) -> Iterator[Click]:
-    """On LINKS links, equally likely; a third of them without a referrer, the others by 1/rank."""
+def batches(count: int, seed: int = 1) -> Iterator[Clicks]:
+    """On LINKS links, equally likely; a third of them without a referrer, the others by 1/rank.
+
+    In all a minute's worth.
+    """
     chance = random.Random(seed)  # noqa: S311  # as above
     agents = [agent.encode() for agent in user_agents(USER_AGENTS)]
     referrers = [b"", *(host.encode() for host in referrer_hosts(REFERRERS))]
     weights = [3.0, *(1 / rank for rank in range(1, REFERRERS + 1))]
-    first, second = "ABCDEFGHIJ", "KLMNOP"
-    countries = [f"{a}{b}".encode() for a in first for b in second][:COUNTRIES]
-    columns = zip(
-        chance.choices(range(1, LINKS + 1), k=count),
-        chance.choices(agents, k=count),
-        chance.choices(referrers, weights, k=count),
-        chance.choices(countries, k=count),
-        strict=True,
-    )
-    for number, (link, agent, referrer, country) in enumerate(columns):
-        yield Click(link, now_ms - (count - number) // 40, agent, referrer, country, False)
+    countries = [f"{a}{b}".encode() for a in "ABCDEFGHIJ" for b in "KLMNOP"]
+    for first in range(0, count, MAX_BATCH):
+        size = min(MAX_BATCH, count - first)
+        yield Clicks(
+            chance.choices(range(1, LINKS + 1), k=size),
+            [60 * (first + number) / count for number in range(size)],
+            chance.choices(agents, k=size),
+            chance.choices(referrers, weights, k=size),
+            chance.choices(countries, k=size),
+            [False] * size,
+        )

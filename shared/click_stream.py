@@ -34,7 +34,7 @@ BEAT_SECONDS = 5
 SILENCE_SECONDS = 30
 """Who isn't heard of for so long was killed, or is cut off from Redis."""
 
-MAX_BATCH = 1_000
+MAX_BATCH = 4_000
 """Clicks in one batch."""
 MAX_USER_AGENT = 512
 MAX_REFERRER = 255
@@ -110,25 +110,29 @@ return silent
 """Replies how many redirectors fell silent; each of them once."""
 
 _VERSION = 1
-_HEAD = struct.Struct("<B16sQQHHHH")
-"""Version, producer, first number, earliest time, clicks, user agents, referrers, countries."""
+_HEAD = struct.Struct("<B16sQqHHHH")
+"""Version, producer, first number, what to add to times, clicks, agents, referrers, countries."""
 
 
 class InvalidBatch(ValueError):
     """An entry that `encode` of this version didn't make."""
 
 
-class Click(NamedTuple):
-    """One redirect that was answered. What wasn't said is empty."""
+class Clicks(NamedTuple):
+    """Redirects that were answered, a sequence for each thing that is to be known of them.
 
-    link_id: int
-    time: int
-    """Unix time in milliseconds."""
-    user_agent: bytes
-    referrer: bytes
-    """A host."""
-    country: bytes
-    is_head: bool
+    What a request didn't say is empty.
+    """
+
+    links: Sequence[int]
+    moments: Sequence[float]
+    """In seconds, by a clock of the producer's."""
+    agents: Sequence[bytes]
+    referrers: Sequence[bytes]
+    """Hosts."""
+    countries: Sequence[bytes]
+    heads: Sequence[bool]
+    """Whether the method was HEAD."""
 
 
 @dataclass(frozen=True)
@@ -140,6 +144,7 @@ class Batch:
     """Number of its first click, counted from the producer's start."""
     links: tuple[int, ...]
     times: tuple[int, ...]
+    """Unix times in milliseconds."""
     heads: tuple[bool, ...]
     agents: tuple[int, ...]
     referrers: tuple[int, ...]
@@ -162,35 +167,26 @@ def label(producer: bytes, first: int) -> bytes:
     return b"%s:%d" % (producer.hex().encode(), first)
 
 
-def encode(producer: bytes, first: int, clicks: Sequence[Click]) -> bytes:
-    """One to MAX_BATCH clicks as the content of an entry; `producer` is 16 bytes."""
-    links, times, agents, referrers, countries, heads = zip(*clicks, strict=True)
-    start = min(times)
-    count = len(clicks)
-    agent_names, agent_column = _by_name(agents)
-    referrer_names, referrer_column = _by_name(referrers)
-    country_names, country_column = _by_name(countries)
+def encode(producer: bytes, first: int, clicks: Clicks, *, since: int) -> bytes:
+    """One to MAX_BATCH clicks as the content of an entry.
+
+    `producer` is 16 bytes; `since` is the Unix time at which its clock was 0, in milliseconds.
+    """
+    count = len(clicks.links)
+    agent_names, agents = _by_name(clicks.agents)
+    referrer_names, referrers = _by_name(clicks.referrers)
+    country_names, countries = _by_name(clicks.countries)
+    names = (agent_names, referrer_names, country_names)
     return b"".join(
         (
-            _HEAD.pack(
-                _VERSION,
-                producer,
-                first,
-                start,
-                count,
-                len(agent_names),
-                len(referrer_names),
-                len(country_names),
-            ),
-            struct.pack(f"<{count}q", *links),
-            struct.pack(f"<{count}I", *[time - start for time in times]),
-            struct.pack(f"<{count}?", *heads),
-            struct.pack(f"<{count}H", *agent_column),
-            struct.pack(f"<{count}H", *referrer_column),
-            struct.pack(f"<{count}H", *country_column),
-            _pack_names(agent_names),
-            _pack_names(referrer_names),
-            _pack_names(country_names),
+            _HEAD.pack(_VERSION, producer, first, since, count, *map(len, names)),
+            struct.pack(f"<{count}q", *clicks.links),
+            struct.pack(f"<{count}d", *clicks.moments),
+            struct.pack(f"<{count}?", *clicks.heads),
+            struct.pack(f"<{count}H", *agents),
+            struct.pack(f"<{count}H", *referrers),
+            struct.pack(f"<{count}H", *countries),
+            *map(_pack_names, names),
         )
     )
 
@@ -201,35 +197,39 @@ def decode(content: bytes) -> Batch:
         raise InvalidBatch(f"of version {content[:1].hex()}, not {_VERSION}")
     try:
         return _decode(content)
-    except (struct.error, ValueError, IndexError) as error:
+    except (struct.error, ValueError, OverflowError) as error:
         raise InvalidBatch(str(error)) from error
 
 
 def _decode(content: bytes) -> Batch:
-    _, producer, first, start, count, *sizes = _HEAD.unpack_from(content)
+    _, producer, first, since, count, *sizes = _HEAD.unpack_from(content)
     at = _HEAD.size
     columns = []
-    for kind in ("q", "I", "?", "H", "H", "H"):
+    for kind in ("q", "d", "?", "H", "H", "H"):
         column = struct.Struct(f"<{count}{kind}")
         columns.append(column.unpack_from(content, at))
         at += column.size
+    links, moments, heads, *indexes = columns
     names = []
-    for column_of_names, size in zip(columns[3:], sizes, strict=True):
+    for index, size in zip(indexes, sizes, strict=True):
         found, at = _unpack_names(content, at, size)
-        if column_of_names and max(column_of_names) >= size:
+        if index and max(index) >= size:
             raise InvalidBatch("names a name that it doesn't hold")
         names.append(found)
     if at != len(content) or not count:
         raise InvalidBatch("has another length than it says")
-    links, offsets, heads, agents, referrers, countries = columns
-    times = tuple([start + offset for offset in offsets])
-    return Batch(producer, first, links, times, heads, agents, referrers, countries, *names)
+    times = tuple([since + round(moment * 1_000) for moment in moments])
+    agents, referrers, countries = indexes
+    return Batch(
+        producer, first, links, times, heads, agents, referrers, countries, *names
+    )
 
 
 def _by_name(column: Sequence[bytes]) -> tuple[list[bytes], list[int]]:
     """The distinct values, and for each value its place among them."""
-    places = {name: place for place, name in enumerate(dict.fromkeys(column))}
-    return list(places), [places[name] for name in column]
+    names = list(dict.fromkeys(column))
+    places = dict(zip(names, range(len(names)), strict=True))
+    return names, list(map(places.__getitem__, column))
 
 
 def _pack_names(names: Sequence[bytes]) -> bytes:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from typing import Any
 
 import falcon
+import orjson
 
 from services.api import errors
 from services.api.connections import Connections
@@ -19,19 +22,18 @@ from shared.database import Database
 Counts = tuple[int, int]
 """Clicks of people, and of bots."""
 
-_LINK = """
+KINDS = ("referrers", "devices", "countries")
+
+_TOTAL_OF_LINK = """
 SELECT coalesce(total.clicks, 0), coalesce(total.bots, 0)
 FROM urls LEFT JOIN click_counts AS total ON total.link_id = urls.id WHERE urls.id = %(id)s
 """
-_USER = """
+_TOTAL_OF_USER = """
 SELECT coalesce(sum(total.clicks), 0)::bigint, coalesce(sum(total.bots), 0)::bigint
 FROM users LEFT JOIN urls ON urls.user_id = users.id
 LEFT JOIN click_counts AS total ON total.link_id = urls.id
 WHERE users.id = %(id)s GROUP BY users.id
 """
-_OF_LINK = "= %(id)s"
-_OF_USER = "IN (SELECT id FROM urls WHERE user_id = %(id)s)"
-
 _DAYS = """
 SELECT day, sum(clicks)::bigint, sum(bots)::bigint FROM click_days
 WHERE link_id {links} AND day >= %(first)s AND day < %(end)s GROUP BY day
@@ -40,14 +42,32 @@ _HOURS = """
 SELECT hour, sum(clicks)::bigint, sum(bots)::bigint FROM click_hours
 WHERE link_id {links} AND hour >= %(first)s AND hour < %(end)s GROUP BY hour
 """
-_NAMES = """
+_NAMES_OF_LINK = """
+SELECT referrers::text, devices::text, countries::text FROM click_days
+WHERE link_id = %(id)s AND day >= %(first)s AND day <= %(last)s
+"""
+_NAMES_OF_USER = """
 SELECT kind, name, sum(count::bigint)::bigint FROM click_days, LATERAL (
     SELECT 'referrers', * FROM json_each_text(referrers)
     UNION ALL SELECT 'devices', * FROM json_each_text(devices)
     UNION ALL SELECT 'countries', * FROM json_each_text(countries)
 ) AS named (kind, name, count)
-WHERE link_id {links} AND day >= %(first)s AND day <= %(last)s GROUP BY kind, name
+WHERE link_id IN (SELECT id FROM urls WHERE user_id = %(id)s)
+    AND day >= %(first)s AND day <= %(last)s
+GROUP BY kind, name
 """
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Whose clicks are asked for."""
+
+    total: str
+    """A query for the counts of all time; no row means that there is no such subject."""
+    links: str
+    """What holds of their ids."""
+    names: Callable[[Database, Mapping[str, object]], Mapping[str, Mapping[str, int]]]
+    """Clicks by name, by kind of name, from the day `first` to the day `last`."""
 
 
 class Statistics:
@@ -57,25 +77,27 @@ class Statistics:
         self._connections = connections
 
     def of_link(self, link_id: int, period: Period) -> dict[str, Any]:
-        found = self._read(_LINK, _OF_LINK, link_id, period)
+        found = self._read(LINK, link_id, period)
         if found is None:
             raise errors.not_found("URL")
         return {"url_id": link_id, **found}
 
     def of_user(self, user_id: int, period: Period) -> dict[str, Any]:
         """Of all links that the user has now."""
-        found = self._read(_USER, _OF_USER, user_id, period)
+        found = self._read(USER, user_id, period)
         if found is None:
             raise errors.not_found("user")
         return {"user_id": user_id, **found}
 
-    def _read(self, total: str, links: str, number: int, period: Period) -> dict[str, Any] | None:
+    def _read(self, subject: Subject, number: int, period: Period) -> dict[str, Any] | None:
+        last = (period.end - period.interval.length).date()
+        days = {"id": number, "first": period.start.date(), "last": last}
         with self._connections.lend() as database:
-            counts: Counts | None = database.execute_sql(total, {"id": number}).fetchone()
+            counts: Counts | None = database.execute_sql(subject.total, {"id": number}).fetchone()
             if counts is None:
                 return None
-            series = _series(database, links, number, period)
-            names = _names(database, links, number, period)
+            series = _series(database, subject, number, period)
+            names = subject.names(database, days)
         if not period.is_default:
             people, bots = zip(*series.values(), strict=True)
             counts = (sum(people), sum(bots))
@@ -92,7 +114,9 @@ class Statistics:
         }
 
 
-def _series(database: Database, links: str, number: int, period: Period) -> dict[datetime, Counts]:
+def _series(
+    database: Database, subject: Subject, number: int, period: Period
+) -> dict[datetime, Counts]:
     """Of every interval of the period, in order."""
     first: date
     end: date
@@ -101,25 +125,32 @@ def _series(database: Database, links: str, number: int, period: Period) -> dict
     else:
         query, first, end = _DAYS, period.start.date(), period.end.date()
     rows = database.execute_sql(
-        query.format(links=links), {"id": number, "first": first, "end": end}
+        query.format(links=subject.links), {"id": number, "first": first, "end": end}
     )
     found = {_moment(start): (clicks, bots) for start, clicks, bots in rows.fetchall()}
     return {start: found.get(start, (0, 0)) for start in period.starts()}
 
 
-def _names(
-    database: Database, links: str, number: int, period: Period
-) -> Mapping[str, dict[str, int]]:
-    """By kind: clicks by name on the days that the period touches."""
-    last = (period.end - period.interval.length).date()
-    rows = database.execute_sql(
-        _NAMES.format(links=links),
-        {"id": number, "first": period.start.date(), "last": last},
-    )
-    names: dict[str, dict[str, int]] = {"referrers": {}, "devices": {}, "countries": {}}
-    for kind, name, clicks in rows.fetchall():
+def _names_of_link(database: Database, days: Mapping[str, object]) -> dict[str, Counter[str]]:
+    # A row a day: five times as fast as PostgreSQL takes the JSON apart.
+    names: dict[str, Counter[str]] = {kind: Counter() for kind in KINDS}
+    for texts in database.execute_sql(_NAMES_OF_LINK, days).fetchall():
+        for clicks, text in zip(names.values(), texts, strict=True):
+            for name, count in orjson.loads(text).items():
+                clicks[name] += count
+    return names
+
+
+def _names_of_user(database: Database, days: Mapping[str, object]) -> dict[str, dict[str, int]]:
+    # There may be a hundred thousand rows, too many to fetch.
+    names: dict[str, dict[str, int]] = {kind: {} for kind in KINDS}
+    for kind, name, clicks in database.execute_sql(_NAMES_OF_USER, days).fetchall():
         names[kind][name] = clicks
     return names
+
+
+LINK = Subject(_TOTAL_OF_LINK, "= %(id)s", _names_of_link)
+USER = Subject(_TOTAL_OF_USER, "IN (SELECT id FROM urls WHERE user_id = %(id)s)", _names_of_user)
 
 
 def _ranking(key: str, clicks: Mapping[str, int]) -> list[dict[str, object]]:

@@ -8,7 +8,6 @@ import secrets
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 from redis.asyncio import Redis
@@ -16,7 +15,7 @@ from redis.exceptions import RedisError
 
 from services.redirector.clicks import ClickLog
 from shared import click_stream
-from shared.click_stream import BEAT_SECONDS, MAX_BATCH
+from shared.click_stream import BEAT_SECONDS
 
 TIMEOUT_SECONDS = 1.0
 """For one answer of Redis."""
@@ -145,13 +144,13 @@ class ClickShipper:
         is_idle = not self._waiting and not self._settling
         if is_idle and self._clock() - self._proved >= RENEW_SECONDS:
             self._begin()
-        clicks = iter(self._log.cut())
-        while batch := list(islice(clicks, MAX_BATCH)):
-            content = click_stream.encode(self._producer, self._numbered, batch)
+        since = self._log.since()
+        for clicks in self._log.cut():
+            content = click_stream.encode(self._producer, self._numbered, clicks, since=since)
             if not self._has_room(len(content)):
-                self._drop(len(batch))
+                self._drop(len(clicks.links))
                 continue
-            end = self._numbered + len(batch)
+            end = self._numbered + len(clicks.links)
             self._waiting.append(Parcel(self._numbered, end, content))
             self._numbered = end
             self.bytes += len(content)

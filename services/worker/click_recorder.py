@@ -24,8 +24,11 @@ from shared.click_stream import (
     InvalidBatch,
 )
 
-READ_COUNT = 64
-"""Entries that one transaction records, if there are as many."""
+READ_COUNT = 1_000
+READ_BYTES = 4 << 20
+"""What one transaction records, at the most: in bytes, some hundred thousand clicks."""
+FIRST_READ_COUNT = 16
+"""While it isn't known how large they are."""
 BLOCK_MS = 500
 """Longest wait of Redis for the next entry, and so for `stop`."""
 PACE_SECONDS = 0.5
@@ -43,6 +46,7 @@ class Entry:
 
     id: bytes
     label: bytes
+    content: bytes
     batch: Batch
 
 
@@ -71,7 +75,7 @@ class ClickRecorder:
         self._remove: Any = redis.register_script(click_stream.REMOVE)
         self._set_aside: Any = redis.register_script(click_stream.SET_ASIDE)
         self._find_silent: Any = redis.register_script(click_stream.FIND_SILENT)
-        self._read_count = READ_COUNT
+        self._read_bytes = READ_BYTES
         self._oldest: float | None = None
         self._keep_up_at = self._watch_at = clock()
         self._recorded = metrics.CLICKS_RECORDED.counter(registry)
@@ -109,7 +113,7 @@ class ClickRecorder:
 
     def step(self, store: ClickStore) -> bool:
         """Reads and records once; whether more is waiting, most likely."""
-        count = self._read_count
+        count = self._look()
         found: Any = self._redis.xread({STREAM: "0-0"}, count=count, block=BLOCK_MS)
         started = self._clock()
         waiting = found[0][1] if found else []
@@ -120,7 +124,6 @@ class ClickRecorder:
             self._remove(args=click_stream.remove_arguments(labels))
             self._batch_seconds.observe(self._clock() - started)
         self._oldest = None
-        self._look()
         return len(waiting) == count
 
     def watch_producers(self) -> None:
@@ -136,7 +139,7 @@ class ClickRecorder:
         for entry_id, fields in found:
             label, content = next(iter(fields.items()))
             try:
-                entries.append(Entry(entry_id, label, click_stream.decode(content)))
+                entries.append(Entry(entry_id, label, content, click_stream.decode(content)))
             except InvalidBatch as error:
                 self._put_aside(entry_id, label, content, error)
         return entries
@@ -149,11 +152,13 @@ class ClickRecorder:
     def _record(self, store: ClickStore, entries: Sequence[Entry]) -> None:
         try:
             recorded = store.record([entry.batch for entry in entries])
-        except psycopg2.Error:
+        except psycopg2.Error as error:
             # Perhaps it was too much at once, or one of them can't be recorded.
-            self._read_count = max(1, len(entries) // 2)
+            self._read_bytes = sum(len(entry.content) for entry in entries) // 2
+            if isinstance(error, psycopg2.DataError) and len(entries) == 1:
+                self._put_aside(entries[0].id, entries[0].label, entries[0].content, error)
             raise
-        self._read_count = min(READ_COUNT, self._read_count * 2)
+        self._read_bytes = min(READ_BYTES, max(1, self._read_bytes) * 2)
         self._recorded.labels("person").inc(recorded.people)
         self._recorded.labels("bot").inc(recorded.bots)
         self._seen_twice.inc(recorded.seen)
@@ -162,13 +167,18 @@ class ClickRecorder:
             self._lost.inc(recorded.lost)
             _log.error("Redis lost clicks", extra={"clicks": recorded.lost})
 
-    def _look(self) -> None:
+    def _look(self) -> int:
+        """How many entries to read, by how large they are."""
         with self._redis.pipeline(transaction=False) as pipeline:
             pipeline.xlen(STREAM)
             pipeline.get(STREAM_BYTES)
             length, size = pipeline.execute()
+        length, size = int(length), int(size or 0) if length else 0
         self._stream_entries.set(length)
-        self._stream_bytes.set(int(size or 0) if length else 0)
+        self._stream_bytes.set(size)
+        if not size:
+            return FIRST_READ_COUNT
+        return max(1, min(READ_COUNT, self._read_bytes * length // size))
 
     def _keep_up(self, store: ClickStore) -> None:
         # Set before it can fail: what comes in matters more than the next attempt.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing, suppress
 from typing import Any
 
 import psycopg2
@@ -14,12 +14,13 @@ import redis
 from prometheus_client import CollectorRegistry
 
 from services.worker import click_recorder
-from services.worker.click_recorder import READ_COUNT, ClickRecorder
-from services.worker.click_store import ClickStore
+from services.worker.click_recorder import ClickRecorder
+from services.worker.click_store import ClickStore, Recorded
 from services.worker.side_job import SideJob
 from shared import click_stream, metrics
-from shared.click_stream import BEATS, SILENCE_SECONDS, STREAM, UNREADABLE, Click, encode
+from shared.click_stream import BEATS, SILENCE_SECONDS, STREAM, STREAM_BYTES, UNREADABLE, Batch
 from tests.support.click_load import totals
+from tests.support.clicks import Click, encoded
 from tests.support.stores import PostgresProcess
 from tests.support.waiting import wait_for
 
@@ -46,7 +47,7 @@ class Pipeline:
 
     def append(self, first: int, count: int = 1, *, producer: bytes = FIRST) -> None:
         now = time.time_ns() // 1_000_000
-        content = encode(producer, first, [Click(1, now, BROWSER, b"", b"", False)] * count)
+        content = encoded(producer, first, [Click(1, now, BROWSER)] * count)
         position = self._positions.get(producer, 0)
         self._positions[producer] = first + count
         arguments = click_stream.append_arguments(
@@ -89,6 +90,8 @@ def test_what_is_recorded_is_removed_and_measured(pipeline: Pipeline) -> None:
     assert (pipeline.recorded(), pipeline.client.xlen(STREAM)) == (5, 0)
     assert pipeline.metric("hoplink_clicks_recorded_total", visitor="person") == 5
     assert pipeline.metric("hoplink_click_batch_clicks_sum") == 5
+    assert pipeline.metric("hoplink_click_stream_entries") == 2
+    pipeline.record()
     assert pipeline.metric("hoplink_click_stream_entries") == 0
 
 
@@ -120,12 +123,37 @@ def test_what_cannot_be_read_is_set_aside_and_the_rest_recorded(pipeline: Pipeli
     assert pipeline.metric("hoplink_click_entries_unreadable_total") == 1
 
 
-def test_a_full_read_says_that_more_waits(pipeline: Pipeline) -> None:
-    for number in range(READ_COUNT + 1):
+def test_one_that_postgres_refuses_does_not_hold_up_the_others(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = ClickStore.record
+
+    def refuse(store: ClickStore, batches: Sequence[Batch]) -> Recorded:
+        if any(batch.first == 2 for batch in batches):
+            raise psycopg2.DataError
+        return real(store, batches)
+
+    monkeypatch.setattr(ClickStore, "record", refuse)
+    for number in range(4):
         pipeline.append(number)
-    assert pipeline.record()
-    assert not pipeline.record()
-    assert pipeline.recorded() == READ_COUNT + 1
+    for _ in range(8):
+        with suppress(psycopg2.DataError):
+            pipeline.record()
+    assert (pipeline.client.xlen(STREAM), pipeline.client.xlen(UNREADABLE)) == (0, 1)
+    assert totals(pipeline.url)["clicks"] == 3
+    assert pipeline.metric("hoplink_clicks_lost_total") == 1
+
+
+def test_a_full_read_says_that_more_waits(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(17):
+        pipeline.append(number)
+    size = pipeline.client.get(STREAM_BYTES)
+    monkeypatch.setattr(click_recorder, "READ_BYTES", int(size or 0) // 2)
+    pipeline.recorder = pipeline.another(CollectorRegistry())
+    assert [pipeline.record(), pipeline.record(), pipeline.record()] == [True, True, False]
+    assert pipeline.recorded() == 17
 
 
 def test_while_postgres_is_away_clicks_wait_and_their_age_shows(

@@ -13,8 +13,9 @@ import pytest
 
 from services.worker.click_store import _LOCK, ClickStore
 from shared.click_stats import HOURS_KEPT_DAYS, KEPT_NAMES
-from shared.click_stream import Batch, Click, decode, encode
+from shared.click_stream import Batch
 from tests.support.click_load import totals
+from tests.support.clicks import Click, batch_of
 from tests.support.proxy import LossyProxy
 from tests.support.stores import PostgresProcess
 from tests.support.waiting import wait_for
@@ -36,8 +37,8 @@ def batch(
     producer: bytes, first: int, count: int, *, link: int = 1, time: datetime = NOW, **fields: Any
 ) -> Batch:
     milliseconds = round(time.timestamp() * 1_000)
-    given = {"user_agent": BROWSER, "referrer": b"", "country": b"", "is_head": False, **fields}
-    return decode(encode(producer, first, [Click(link, milliseconds, **given)] * count))
+    given = {"user_agent": BROWSER, **fields}
+    return batch_of(producer, first, [Click(link, milliseconds, **given)] * count)
 
 
 class Database:
@@ -69,16 +70,20 @@ class Database:
             )
         )
 
+    def drop_partitions(self) -> None:
+        for table in ("clicks", "click_hours"):
+            for name in self.partitions(table):
+                self.rows(f"DROP TABLE {name}")
+
 
 @pytest.fixture
 def database(database_url: str) -> Iterator[Database]:
     with closing(psycopg2.connect(database_url)) as connection:
         connection.autocommit = True
-        yield Database(database_url, connection)
-        with connection.cursor() as cursor:
-            for table in ("clicks", "click_hours"):
-                for name in Database(database_url, connection).partitions(table):
-                    cursor.execute(f"DROP TABLE {name}")
+        database = Database(database_url, connection)
+        database.drop_partitions()
+        yield database
+        database.drop_partitions()
 
 
 def test_clicks_are_recorded_with_all_their_totals(database: Database) -> None:

@@ -22,7 +22,7 @@ from services.worker.click_totals import (
     Tally,
 )
 from shared.click_stats import KEPT_NAMES, OTHER, most_frequent
-from shared.click_stream import Click, decode, encode
+from tests.support.clicks import Click, batch_of
 
 NOW = 20_000 * DAY + 12 * HOUR
 TODAY, NOON = NOW // DAY, NOW // HOUR
@@ -43,7 +43,7 @@ def click(
 
 
 def resolved(clicks: Sequence[Click], now: int = NOW) -> Resolved:
-    return Resolved(decode(encode(bytes(16), 0, clicks)), now)
+    return Resolved(batch_of(bytes(16), 0, clicks), now)
 
 
 def test_clicks_of_an_hour_add_up_people_and_bots_apart() -> None:
