@@ -20,10 +20,12 @@ def main(name: str) -> None:
     """Doesn't return. Raises OSError when the program can't be executed."""
     data_dir = Path.cwd()
     program = programs.load(data_dir, name)
-    earlier = leftovers.load(data_dir, name)
-    if earlier is not None:
-        leftovers.end_leftovers(program, earlier)
-    leftovers.Record.of_this_process().save(data_dir, name)
+    me = leftovers.Record.of_this_process()
+    leftovers.end_leftovers(program, leftovers.load(data_dir, name) or me)
+    if program.lock_file is not None:
+        # Nothing of it is left, and DATA_DIR is ours alone.
+        (program.folder / program.lock_file).unlink(missing_ok=True)
+    me.save(data_dir, name)
 
     _allow_many_open_files()
     os.chdir(program.folder)

@@ -40,6 +40,8 @@ class Program:
     account: Account | None = None
     scatters: bool = False
     """Its processes leave its session; they are known by their name and `folder`, theirs alone."""
+    lock_file: str | None = None
+    """In `folder`; says by process id who runs. After a crash that id may be somebody else's."""
 
     def save(self, data_dir: Path) -> None:
         text = json.dumps(asdict(self) | {"folder": str(self.folder)})

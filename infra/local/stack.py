@@ -104,6 +104,7 @@ class Stack:
             stop_seconds=20,
             account=store.account,
             scatters=isinstance(store, Postgres),
+            lock_file="postmaster.pid" if isinstance(store, Postgres) else None,
         )
         return Part(program, store.url, store.is_ready)
 
