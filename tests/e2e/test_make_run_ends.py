@@ -167,10 +167,7 @@ def test_a_process_with_the_id_of_a_killed_postgres_is_not_in_its_way(
     """Ids come round: after a crash, postmaster.pid may name another process of its user."""
     lock_file = used_data / "postgres" / "data" / "postmaster.pid"
     account = unprivileged()
-    other = subprocess.Popen(
-        [sys.executable, "-c", "import time; time.sleep(60)"],
-        preexec_fn=account.drop_privileges if account else None,
-    )
+    other = subprocess.Popen(["sleep", "60"], user=account.uid if account else None)
     try:
         lock_file.write_text(f"{other.pid}\n{lock_file.parent}\n0\n0\n\n\n")
         new_stack(used_data).start().end()
