@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import http.client
 import io
 import os
@@ -31,6 +32,7 @@ from loadtest.clicks import LINKS, USER_AGENTS
 from loadtest.redirect_bench import machine
 from loadtest.stack import Server, Stack, StackFailed
 from loadtest.wrk import LoadFailed, Wrk, WrkMissing
+from services.worker.__main__ import GARBAGE_THRESHOLD
 from services.worker.click_recorder import ClickRecorder
 from services.worker.click_store import ClickStore
 from services.worker.click_totals import Resolved
@@ -86,6 +88,7 @@ class Meter:
 
 def record(stack: Stack, count: int) -> list[Rate]:
     """Records `count` clicks that wait in the stream; then the same rows by COPY alone."""
+    gc.set_threshold(GARBAGE_THRESHOLD)
     url = _new_database(stack, "clicks")
     encoded, rows = _batches(count)
     meter = Meter(_pid_listening_on(stack.database.port))
