@@ -165,6 +165,7 @@ def test_a_process_with_the_id_of_a_killed_postgres_is_not_in_its_way(
     new_stack: NewStack, used_data: Path
 ) -> None:
     """Ids come round: after a crash, postmaster.pid may name another process of its user."""
+    new_stack(used_data).start().end()
     lock_file = used_data / "postgres" / "data" / "postmaster.pid"
     account = unprivileged()
     other = subprocess.Popen(["sleep", "60"], user=account.uid if account else None)
