@@ -187,7 +187,7 @@ class Bench:
             api.stop()
 
     def creates(self, rounds: int, seconds: float) -> None:
-        """Rounds of all alternate; the best of each counts, others are what else the machine did."""
+        """All alternate, round by round, and the best round of each counts."""
         with (
             self.api("-m", "loadtest.empty_handler", pinned=True) as same,
             self.api("-m", "loadtest.empty_handler", "bare", pinned=True) as bare,

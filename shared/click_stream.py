@@ -220,9 +220,7 @@ def _decode(content: bytes) -> Batch:
         raise InvalidBatch("has another length than it says")
     times = tuple([since + round(moment * 1_000) for moment in moments])
     agents, referrers, countries = indexes
-    return Batch(
-        producer, first, links, times, heads, agents, referrers, countries, *names
-    )
+    return Batch(producer, first, links, times, heads, agents, referrers, countries, *names)
 
 
 def _by_name(column: Sequence[bytes]) -> tuple[list[bytes], list[int]]:
