@@ -529,11 +529,11 @@ def test_lists_show_what_was_imported_at_once(api: httpx.Client) -> None:
         assert len(api.get(path).json()) == 1
 
 
-def test_a_third_import_at_a_time_has_to_come_again(api: httpx.Client) -> None:
+def test_a_third_import_at_a_time_has_to_come_again(api: httpx.Client, sql: Sql) -> None:
     release = threading.Event()
 
     def slow() -> Iterator[bytes]:
-        yield USERS.encode()
+        yield USERS.encode() + b"\n" * 100_000  # more than is read at a time
         release.wait(20)
 
     def run() -> int:
@@ -541,17 +541,19 @@ def test_a_third_import_at_a_time_has_to_come_again(api: httpx.Client) -> None:
             "/users/bulk", content=slow(), headers={"content-type": "text/csv"}
         ).status_code
 
-    def refused_import() -> httpx.Response | None:
-        response = api.post("/users/bulk", json={"file": "nonsense"})
-        return response if response.status_code == 503 else None
+    def both_are_running() -> bool:
+        return sql(
+            "SELECT count(*) FROM pg_stat_activity WHERE starts_with(query, 'COPY staged')"
+        ) == [(2,)]
 
     with ThreadPoolExecutor(2) as threads:
         running = [threads.submit(run) for _ in range(2)]
         try:
-            refused = wait_for(refused_import, "the third import to be refused")
+            wait_for(both_are_running, "two imports to be under way")
+            refused = api.post("/users/bulk", json={"file": "users.csv"})
         finally:
             release.set()
-        assert refused is not None
+        assert refused.status_code == 503
         assert error_of(refused) == "other imports are running"
         assert refused.headers["retry-after"] == "1"
         assert [future.result() for future in running] == [201, 201]
