@@ -43,10 +43,103 @@ def _is_url(value: str, *schemes: str) -> bool:
         return False
 
 
-class Settings(BaseModel):
-    """Every setting of every service. A field's environment variable is its name in capitals."""
+def _address(value: str) -> str:
+    if value and not _is_address(value):
+        raise ValueError("must look like alerts@example.com")
+    return value
+
+
+def _addresses(value: str) -> str:
+    addresses = [part.strip() for part in value.split(",")] if value else []
+    if not all(_is_address(address) for address in addresses):
+        raise ValueError("must look like sre@example.com, boss@example.com")
+    return ", ".join(addresses)
+
+
+def _is_address(value: str) -> bool:
+    # Alertmanager takes an address for a template.
+    return "@" in value and "{{" not in value and value.isprintable()
+
+
+def _one_line(value: str) -> str:
+    if not value.isprintable() or value != value.strip():
+        raise ValueError("must be one line without white space at its ends")
+    return value
+
+
+def _secret_line(value: SecretStr) -> SecretStr:
+    _one_line(value.get_secret_value())
+    return value
+
+
+class _FromEnvironment(BaseModel):
+    """A field's environment variable is its name in capitals."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str]) -> Self:
+        """The settings that `environ` holds; a variable that is empty counts as not set.
+
+        Raises SettingsError, naming each variable that is missing or wrong, never its value.
+        """
+        given = {
+            name: environ[name.upper()] for name in cls.model_fields if environ.get(name.upper())
+        }
+        try:
+            return cls.model_validate(given)
+        except ValidationError as error:
+            raise SettingsError("; ".join(_explain(error))) from None
+
+
+class AlertSettings(_FromEnvironment):
+    """How people are told; all that Prometheus and Alertmanager need to be set up."""
+
+    smtp_host: Annotated[str, Field(pattern=r"^[A-Za-z0-9.:_-]*$")] = Field(
+        default="", description="Mail server for alerts; empty: alerts are not sent by email"
+    )
+    smtp_port: Port = Field(
+        default=587, description="Port of the mail server; on 465 TLS comes before SMTP"
+    )
+    smtp_user: Annotated[str, AfterValidator(_one_line)] = Field(
+        default="", description="Account at the mail server; empty: without one"
+    )
+    smtp_password: Annotated[SecretStr, AfterValidator(_secret_line)] = Field(
+        default=SecretStr(""), description="Its password"
+    )
+    smtp_tls: bool = Field(
+        default=True, description="Whether mail may leave by TLS (STARTTLS) only"
+    )
+    alert_email_from: Annotated[str, AfterValidator(_address)] = Field(
+        default="", description="Sender of alert emails; empty: alerts are not sent by email"
+    )
+    alert_email_to: Annotated[str, AfterValidator(_addresses)] = Field(
+        default="", description="Who gets them, separated by commas; empty: as above"
+    )
+    alert_cooldown_seconds: int = Field(
+        default=3_600,
+        ge=1,
+        description="Time after which an alert that still fires is sent again",
+    )
+    alert_interval_seconds: int = Field(
+        default=10,
+        ge=1,
+        le=60,
+        description="How often Prometheus looks, and how long Alertmanager collects for one email",
+    )
+    runbook_url: Annotated[str, AfterValidator(_one_line)] = Field(
+        default="docs/RUNBOOK.md",
+        description="Where your people read docs/RUNBOOK.md; alerts link to its sections",
+    )
+
+    @property
+    def email_configured(self) -> bool:
+        """Whether alerts leave by email."""
+        return bool(self.smtp_host and self.alert_email_from and self.alert_email_to)
+
+
+class Settings(AlertSettings):
+    """Every setting of every service."""
 
     database_url: Annotated[SecretStr, AfterValidator(_database_url)] = Field(
         description="PostgreSQL: postgresql://user:password@host:port/name"
@@ -169,20 +262,6 @@ class Settings(BaseModel):
         ge=60,
         description="How long the change log is kept for redirectors that were cut off",
     )
-
-    @classmethod
-    def from_env(cls, environ: Mapping[str, str]) -> Self:
-        """The settings that `environ` holds; a variable that is empty counts as not set.
-
-        Raises SettingsError, naming each variable that is missing or wrong, never its value.
-        """
-        given = {
-            name: environ[name.upper()] for name in cls.model_fields if environ.get(name.upper())
-        }
-        try:
-            return cls.model_validate(given)
-        except ValidationError as error:
-            raise SettingsError("; ".join(_explain(error))) from None
 
 
 def _explain(error: ValidationError) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from shared.settings import Settings, SettingsError
+from shared.settings import AlertSettings, Settings, SettingsError
 
 STORES = {
     "DATABASE_URL": "postgresql://hoplink:secret@localhost:5432/hoplink",
@@ -54,6 +54,17 @@ def test_other_variables_do_not_matter() -> None:
         ("API_WORKERS", "1.5"),
         ("LOCAL_CACHE_LINKS", "-1"),
         ("STORE_BUDGET_MS", "9"),
+        ("SMTP_HOST", f"mail/{SECRET}"),
+        ("SMTP_USER", f"{SECRET}\nx"),
+        ("SMTP_PASSWORD", f"{SECRET}\nx"),
+        ("SMTP_PASSWORD", f"{SECRET} "),
+        ("ALERT_EMAIL_FROM", SECRET),
+        ("ALERT_EMAIL_FROM", f"{{{{ {SECRET} }}}}@example.com"),
+        ("ALERT_EMAIL_TO", f"sre@example.com, {SECRET}"),
+        ("ALERT_EMAIL_TO", f"sre@example.com\r\nBcc: {SECRET}@example.com"),
+        ("ALERT_EMAIL_TO", f"sre@example.com,,{SECRET}@example.com"),
+        ("ALERT_COOLDOWN_SECONDS", "0"),
+        ("RUNBOOK_URL", f"x\n{SECRET}"),
     ],
 )
 def test_names_a_wrong_setting_and_keeps_its_value_to_itself(name: str, value: str) -> None:
@@ -75,3 +86,23 @@ def test_every_setting_says_what_it_is_for(field: str) -> None:
 
 def test_a_slash_at_the_end_of_the_base_url_does_not_matter() -> None:
     assert Settings.from_env({**STORES, "BASE_URL": "https://sho.rt/"}).base_url == "https://sho.rt"
+
+
+MAIL = {
+    "SMTP_HOST": "mail.example.com",
+    "ALERT_EMAIL_FROM": "Hoplink <alerts@example.com>",
+    "ALERT_EMAIL_TO": "sre@example.com,boss@example.com",
+}
+
+
+def test_email_is_configured_by_a_server_a_sender_and_recipients() -> None:
+    settings = AlertSettings.from_env(MAIL)
+
+    assert settings.email_configured
+    assert settings.alert_email_to == "sre@example.com, boss@example.com"
+    assert settings.smtp_tls, "a password leaves by TLS unless somebody decides otherwise"
+
+
+@pytest.mark.parametrize("name", sorted(MAIL))
+def test_email_is_off_when_one_of_them_is_missing(name: str) -> None:
+    assert not AlertSettings.from_env({**MAIL, name: ""}).email_configured
