@@ -317,7 +317,8 @@ class Stack:
         port = next(self._ports)
         server = Server(
             "worker",
-            [sys.executable, "-m", "services.worker"],
+            # It shares a core with the load, which must not wait for the recording of its clicks.
+            ["nice", "-n", "19", sys.executable, "-m", "services.worker"],
             port=port,
             log=self._log("worker"),
             environ={**self._settings(), "WORKER_PORT": str(port)},

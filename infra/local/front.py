@@ -28,8 +28,10 @@ class Front:
         redirectors: Sequence[int],
         apis: Sequence[int],
         real_ip_from: Sequence[str] = (),
+        country_header: str = "",
         access_log: str = "off",
     ) -> None:
+        """`country_header` is the one to pass on to redirectors: letters, digits and hyphens."""
         self.folder = folder
         self._account = account
         self._variables = {
@@ -38,6 +40,7 @@ class Front:
             "API_SERVERS": _servers(apis),
             "RESOLVER": "",
             "REAL_IP_FROM": " ".join(f"set_real_ip_from {proxy};" for proxy in real_ip_from),
+            "COUNTRY_HEADER": _pass_on(country_header),
             "ACCESS_LOG": access_log,
         }
 
@@ -74,6 +77,11 @@ def render(template: str, variables: Mapping[str, str]) -> str:
 def _servers(ports: Sequence[int]) -> str:
     # One that hangs is left alone when there is another; few failures must not take out all.
     return " ".join(f"server {HOST}:{port} max_fails=10 fail_timeout=2s;" for port in ports)
+
+
+def _pass_on(header: str) -> str:
+    variable = header.lower().replace("-", "_")
+    return f"proxy_set_header {header} $http_{variable};" if header else ""
 
 
 def _account_names(account: Account) -> str:

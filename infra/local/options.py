@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,7 @@ class Options:
     """False: the default, which may be replaced by one that works."""
     redirectors: int
     trusted_proxies: tuple[str, ...]
+    country_header: str
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str], root: Path = ROOT) -> Self:
@@ -46,6 +48,7 @@ class Options:
             data_dir_given=bool(given),
             redirectors=_number(merged, "REDIRECTORS", default=1, largest=MAX_REDIRECTORS),
             trusted_proxies=tuple(merged.get("TRUSTED_PROXIES", "").replace(",", " ").split()),
+            country_header=_header(merged, "CLICK_COUNTRY_HEADER"),
         )
 
 
@@ -69,3 +72,10 @@ def _number(environ: Mapping[str, str], name: str, *, default: int, largest: int
     if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= largest:
         raise StackError(f"{name}={text} is no number from 1 to {largest}")
     return int(text)
+
+
+def _header(environ: Mapping[str, str], name: str) -> str:
+    text = environ.get(name, "")
+    if not re.fullmatch("[A-Za-z0-9-]*", text):
+        raise StackError(f"{name}={text} is not the name of a header")
+    return text

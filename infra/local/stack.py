@@ -46,6 +46,7 @@ class Stack:
             redirectors=redirectors,
             apis=[api],
             real_ip_from=options.trusted_proxies,
+            country_header=options.country_header,
         )
         self._environ = options.environ
         self._account = account

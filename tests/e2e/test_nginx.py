@@ -85,6 +85,7 @@ def running_site(
         redirectors=[first.port, second.port],
         apis=[api.port],
         real_ip_from=["127.0.0.1"],
+        country_header="CF-IPCountry",
         access_log=f'"{folder}/access.log" hoplink',
     )
     nginx = NginxProcess(front, port, server_folder / "nginx-of-tests.log")
@@ -178,7 +179,7 @@ class TestForwarding:
         assert re.fullmatch("[0-9a-f]{32}", sent)
 
     def test_the_client_address_is_passed_on(self, site: Site) -> None:
-        headers = site.tell("GET", "/abc")["headers"]
+        headers = site.tell("GET", "/users")["headers"]
 
         assert headers["X-Forwarded-For"] == "127.0.0.1"
         assert headers["X-Forwarded-Proto"] == "http"
@@ -187,12 +188,21 @@ class TestForwarding:
     def test_a_trusted_proxys_word_on_address_and_scheme_counts(self, site: Site) -> None:
         headers = site.tell(
             "GET",
-            "/abc",
+            "/users",
             headers={"X-Forwarded-For": "6.6.6.6, 203.0.113.9", "X-Forwarded-Proto": "https"},
         )["headers"]
 
         assert headers["X-Forwarded-For"] == "203.0.113.9"
         assert headers["X-Forwarded-Proto"] == "https"
+
+    def test_a_redirector_gets_the_headers_that_it_looks_at_and_no_others(self, site: Site) -> None:
+        seen = {"User-Agent": "a", "Referer": "https://b.example/", "CF-IPCountry": "DE"}
+        headers = site.tell("GET", "/abc", headers={**seen, "Cookie": "c", "X-Request-ID": "d"})[
+            "headers"
+        ]
+
+        assert re.fullmatch("[0-9a-f]{32}", headers.pop("X-Request-ID"))
+        assert headers == {"Host": f"127.0.0.1:{site.port}", **seen}
 
     def test_connections_to_the_services_are_kept(self, site: Site) -> None:
         before = site.api.connections
