@@ -119,6 +119,7 @@ class AlertSettings(_FromEnvironment):
     alert_cooldown_seconds: int = Field(
         default=3_600,
         ge=1,
+        le=432_000,
         description="Time after which an alert that still fires is sent again",
     )
     alert_interval_seconds: int = Field(

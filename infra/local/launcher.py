@@ -101,15 +101,23 @@ class Launcher:
 
     @staticmethod
     def _ready(stack: Stack, data_dir: Path, seconds: float) -> str:
-        return report.ready(stack.front_url, data_dir, data_dir / RUN_FILE, seconds)
+        return report.ready(
+            stack.front_url,
+            data_dir,
+            data_dir / RUN_FILE,
+            seconds,
+            monitoring=stack.monitoring_said,
+        )
 
 
 def _bring_up(stack: Stack, supervisor: Supervisor, data_dir: Path) -> None:
     supervisor.start()
-    for stage in Stage:
+    for stage in (Stage.STORES, Stage.SERVICES, Stage.FRONT):
         _start(stack.stage(stage), supervisor, data_dir)
         if stage is Stage.STORES:
             _migrate(stack)
+    for part in stack.stage(Stage.MONITORING):
+        supervisor.start_program(part.program.name)
 
 
 def _start(parts: Sequence[Part], supervisor: Supervisor, data_dir: Path) -> None:

@@ -32,6 +32,10 @@ class Options:
     redirectors: int
     trusted_proxies: tuple[str, ...]
     country_header: str
+    monitoring: bool
+    """Whether Prometheus and Alertmanager are wanted, if they are there."""
+    prometheus_port: int
+    alertmanager_port: int
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str], root: Path = ROOT) -> Self:
@@ -49,6 +53,9 @@ class Options:
             redirectors=_number(merged, "REDIRECTORS", default=1, largest=MAX_REDIRECTORS),
             trusted_proxies=tuple(merged.get("TRUSTED_PROXIES", "").replace(",", " ").split()),
             country_header=_header(merged, "CLICK_COUNTRY_HEADER"),
+            monitoring=_switch(merged, "MONITORING"),
+            prometheus_port=_number(merged, "PROMETHEUS_PORT", default=9090, largest=65_535),
+            alertmanager_port=_number(merged, "ALERTMANAGER_PORT", default=9093, largest=65_535),
         )
 
 
@@ -79,3 +86,10 @@ def _header(environ: Mapping[str, str], name: str) -> str:
     if not re.fullmatch("[A-Za-z0-9-]*", text):
         raise StackError(f"{name}={text} is not the name of a header")
     return text
+
+
+def _switch(environ: Mapping[str, str], name: str) -> bool:
+    text = environ.get(name) or "on"
+    if text not in ("on", "off"):
+        raise StackError(f"{name}={text} is neither on nor off")
+    return text == "on"

@@ -16,11 +16,15 @@ FOLDER = "stack"
 
 
 class Stage(enum.IntEnum):
-    """What starts together. A stage starts when the one before it is ready and stops before it."""
+    """What starts together. A stage starts when the one before it is ready and stops before it.
+
+    Nothing waits until monitoring is ready.
+    """
 
     STORES = 10
     SERVICES = 20
     FRONT = 30
+    MONITORING = 40
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 _READY = """\
@@ -13,7 +14,7 @@ Hoplink is ready, after {seconds:.1f} s.
   Front       {front}
   Shorten     curl -s {front}/shorten -H 'Content-Type: application/json' \\
                 -d '{{"url": "https://example.com/"}}'
-  Logs        {logs}
+{monitoring}  Logs        {logs}
   Addresses   {run_file}
   Stop        Ctrl-C; the data stays in {data}
 """
@@ -31,11 +32,14 @@ def complain(text: str) -> None:
         print(f"hoplink: {text}", file=sys.stderr, flush=True)
 
 
-def ready(front: str, data_dir: Path, run_file: Path, seconds: float) -> str:
+def ready(
+    front: str, data_dir: Path, run_file: Path, seconds: float, *, monitoring: Mapping[str, str]
+) -> str:
     """The summary once everything answers."""
     return _READY.format(
         seconds=seconds,
         front=front,
+        monitoring="".join(f"  {name:<11} {where}\n" for name, where in monitoring.items()),
         logs=readable(data_dir / "logs"),
         run_file=readable(run_file),
         data=readable(data_dir),

@@ -11,6 +11,7 @@ from typing import Any
 
 from infra.local.accounts import Account
 from infra.local.front import Front
+from infra.local.monitoring import Alertmanager, Monitoring, Prometheus
 from infra.local.options import ROOT, Options
 from infra.local.ports import HOST, free_ports
 from infra.local.programs import Program, Stage
@@ -51,6 +52,17 @@ class Stack:
         self._environ = options.environ
         self._account = account
         self._api_port, self._worker_port, self._redirector_ports = api, worker, redirectors
+        self._monitoring = (
+            Monitoring(
+                options,
+                data_dir,
+                account,
+                ports,
+                targets={"redirector": redirectors, "api": [api], "worker": [worker]},
+            )
+            if options.monitoring
+            else None
+        )
         self.parts: Sequence[Part] = ()
 
     def prepare(self) -> None:
@@ -61,6 +73,8 @@ class Stack:
         self.database.prepare()
         self._redis.prepare()
         self._front.prepare()
+        if self._monitoring:
+            self._monitoring.prepare()
         self.parts = [
             self._store(self.database, "INT"),
             self._store(self._redis, "TERM"),
@@ -71,7 +85,16 @@ class Stack:
                 for number, port in enumerate(self._redirector_ports, start=1)
             ),
             self._nginx(),
+            *(
+                self._monitor(server)
+                for server in (self._monitoring.servers if self._monitoring else ())
+            ),
         ]
+
+    @property
+    def monitoring_said(self) -> Mapping[str, str]:
+        """What there is to say of Prometheus and Alertmanager, by name."""
+        return self._monitoring.said if self._monitoring else {}
 
     def stage(self, stage: Stage) -> Sequence[Part]:
         return [part for part in self.parts if part.program.stage is stage]
@@ -92,6 +115,7 @@ class Stack:
             "nginx": {"pid": where["nginx"]["pid"]},
             "database": where["postgres"],
             "redis": where["redis"],
+            **{name: where[name] for name in ("prometheus", "alertmanager") if name in where},
         }
 
     def _store(self, store: Store, stop_signal: str) -> Part:
@@ -140,6 +164,17 @@ class Stack:
             stop_seconds=8,
         )
         return Part(program, self.front_url, lambda: _answers(port, "/health"))
+
+    def _monitor(self, server: Alertmanager | Prometheus) -> Part:
+        program = Program(
+            name=server.name,
+            argv=server.argv,
+            folder=server.folder,
+            stage=Stage.MONITORING,
+            account=self._account,
+        )
+        url = f"http://{HOST}:{server.port}"
+        return Part(program, url, lambda: _answers(server.port, "/-/ready"))
 
 
 def _answers(port: int, path: str) -> bool:

@@ -30,7 +30,7 @@ STACK_PORTS = 15
 
 
 class StackProcess(ServerProcess):
-    """A run of the local stack on `port`, with its data in `data_dir`."""
+    """A run of the local stack on `port`, with its data in `data_dir`, without monitoring."""
 
     def __init__(
         self,
@@ -45,7 +45,9 @@ class StackProcess(ServerProcess):
             "stack",
             command,
             log=log,
-            environ=inherited_environ() | {"PORT": str(port), "DATA_DIR": str(data_dir)} | settings,
+            environ=inherited_environ()
+            | {"PORT": str(port), "DATA_DIR": str(data_dir), "MONITORING": "off"}
+            | settings,
             cwd=ROOT,
         )
         self.port = port
@@ -97,7 +99,8 @@ class StackProcess(ServerProcess):
     def ports(self) -> Sequence[int]:
         """Every port that something of the stack listens on."""
         run = self.run_json
-        urls = [*self.addresses.values(), run["database"]["url"], run["redis"]["url"]]
+        others = ("database", "redis", "prometheus", "alertmanager")
+        urls = [*self.addresses.values(), *(run[name]["url"] for name in others if name in run)]
         return [self.port, *(int(httpx.URL(url).port or 0) for url in urls)]
 
     def supervisor(self) -> psutil.Process:

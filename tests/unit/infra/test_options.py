@@ -18,6 +18,8 @@ def test_defaults(tmp_path: Path) -> None:
     assert options.data_dir == tmp_path / ".data"
     assert not options.data_dir_given
     assert options.trusted_proxies == ()
+    assert options.monitoring
+    assert (options.prometheus_port, options.alertmanager_port) == (9090, 9093)
 
 
 def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
@@ -57,3 +59,9 @@ def test_tools_find_run_json_in_the_checkout(tmp_path: Path) -> None:
 def test_two_checkouts_have_different_fallback_folders(tmp_path: Path) -> None:
     assert fallback_data_dir(tmp_path / "a") != fallback_data_dir(tmp_path / "b")
     assert fallback_data_dir(tmp_path / "a") == fallback_data_dir(tmp_path / "a")
+
+
+def test_monitoring_is_on_or_off(tmp_path: Path) -> None:
+    assert not Options.from_env({"MONITORING": "off"}, tmp_path).monitoring
+    with pytest.raises(StackError, match="MONITORING=no is neither on nor off"):
+        Options.from_env({"MONITORING": "no"}, tmp_path)

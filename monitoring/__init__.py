@@ -1,0 +1,1 @@
+"""What watches Hoplink: Prometheus, Alertmanager, Grafana."""
