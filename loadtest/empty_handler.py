@@ -13,8 +13,8 @@ from typing import Any
 import falcon
 
 from services.api.__main__ import configure_logging
-from services.api.app import create_app
 from services.api.server import Server
+from shared.logging import JsonLines
 from shared.settings import Settings
 
 PATH = "/empty"
@@ -26,17 +26,16 @@ class Empty:
 
 
 class EmptyServer(Server):
-    def __init__(self, settings: Settings, *, bare: bool) -> None:
+    def __init__(self, settings: Settings, log: JsonLines, *, bare: bool) -> None:
         self._bare = bare
-        super().__init__(settings)
+        super().__init__(settings, log)
 
     def load(self) -> Any:
-        app: Any = falcon.App() if self._bare else create_app(self._settings)
+        app: Any = falcon.App() if self._bare else super().load()
         app.add_route(PATH, Empty())
         return app
 
 
 if __name__ == "__main__":
     settings = Settings.from_env(os.environ)
-    configure_logging(settings)
-    EmptyServer(settings, bare="bare" in sys.argv).run()
+    EmptyServer(settings, configure_logging(settings), bare="bare" in sys.argv).run()

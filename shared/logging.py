@@ -2,25 +2,174 @@
 
 from __future__ import annotations
 
+import io
+import json
 import logging
+import re
 import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from types import TracebackType
+from typing import Any, TextIO
+from urllib.parse import unquote, urlsplit
 
-from pythonjsonlogger.json import JsonFormatter
+import orjson
+from pydantic import SecretStr
+from pythonjsonlogger.core import RESERVED_ATTRS, BaseJsonFormatter
+
+from shared import request_ids
+from shared.repeat_limit import RepeatLimit
+from shared.settings import Settings
+
+REQUESTS = "hoplink.requests"
+"""The logger of entries of which there is one a request. None of them is held back."""
+MAX_TEXT = 2_000
+"""Characters of a message, and of any other text in an entry."""
+MAX_TRACE = 8_000
+"""Characters of a trace, its last ones: they name the error."""
+MIN_SECRET = 4
+"""Characters of a password that is worth looking for in every entry."""
+
+_log = logging.getLogger(__name__)
+
+_SKIPPED = {*RESERVED_ATTRS, "message", "color_message", "unfed"}
+_PLAIN = (int, float, bool, type(None))
+_CREDENTIALS = r"(?<=://)[^\s/?#@\"']*(?=@)"
 
 
-def configure(service: str, level: str) -> None:
-    """Sends every log record of this process to standard output as JSON, from `level` up."""
-    handler = logging.StreamHandler(sys.stdout)
-    handler.setFormatter(formatter(service))
+class JsonLines(logging.StreamHandler[TextIO]):
+    """Writes entries, and hands each of them to `listener` as well."""
+
+    listener: Callable[[str, logging.LogRecord], None] | None = None
+    """Called in the thread that logs, so it must neither wait nor fail."""
+
+    def __init__(self, stream: TextIO, limit: RepeatLimit) -> None:
+        super().__init__(stream)
+        self._limit = limit
+
+    def handle(self, record: logging.LogRecord) -> bool:
+        if record.name != REQUESTS:
+            self.summarise()
+            if not self._limit.admits(record):
+                return False
+        return bool(super().handle(record))
+
+    def summarise(self) -> None:
+        """Says what was held back lately. To be called now and then."""
+        for summary in self._limit.summaries():
+            super().handle(summary)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            line = self.format(record)
+            self.stream.write(line + self.terminator)
+            self.flush()
+        except Exception:  # noqa: BLE001  # a log entry never fails what is logged
+            self.handleError(record)
+        else:
+            if self.listener is not None:
+                self.listener(line, record)
+
+
+class EntryFormatter(BaseJsonFormatter):
+    """An entry as JSON: `time` first, every text bounded, no secret in it."""
+
+    def __init__(self, service: str, secrets: Iterable[str] = ()) -> None:
+        super().__init__("%(message)s")
+        self._service = service
+        words = sorted(map(re.escape, secrets), key=len, reverse=True)
+        self._secret = re.compile("|".join([_CREDENTIALS, *words]))
+        self._second = (0, "")
+
+    def add_fields(
+        self, log_data: dict[str, Any], record: logging.LogRecord, message_dict: dict[str, Any]
+    ) -> None:
+        log_data["time"] = self._time(record.created)
+        log_data["level"] = record.levelname
+        log_data["service"] = self._service
+        log_data["logger"] = record.name
+        # What is in the entry of a request came from its client; none of it is a secret of ours.
+        text = _cut if record.name == REQUESTS else self._text
+        log_data["message"] = text(record.message)
+        request_id = request_ids.CURRENT.get()
+        if request_id:
+            log_data["request_id"] = request_id
+        for name, value in record.__dict__.items():
+            if name not in _SKIPPED:
+                log_data[name] = value if type(value) in _PLAIN else text(str(value))
+        for name, trace in message_dict.items():
+            log_data[name] = self._secret.sub("***", str(trace))[-MAX_TRACE:]
+
+    def jsonify_log_record(self, log_data: dict[str, Any]) -> str:
+        try:
+            return orjson.dumps(log_data).decode()
+        except TypeError:
+            # It takes neither lone surrogates nor numbers beyond 64 bits.
+            return json.dumps(log_data)
+
+    def _text(self, text: str) -> str:
+        # Cut first: what a client sent may be long. A secret that is cut off is found no more,
+        # hence the margin.
+        return self._secret.sub("***", text[: 2 * MAX_TEXT])[:MAX_TEXT]
+
+    def _time(self, created: float) -> str:
+        """RFC 3339 in UTC, with milliseconds; always of the same length."""
+        whole = int(created)
+        second, text = self._second
+        if whole != second:
+            text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole))
+            self._second = (whole, text)
+        return f"{text}.{int((created - whole) * 1_000):03d}Z"
+
+
+def _cut(text: str) -> str:
+    return text[:MAX_TEXT]
+
+
+def configure(service: str, settings: Settings) -> JsonLines:
+    """Sends every log record of this process to standard output, from LOG_LEVEL up.
+
+    Errors that nobody handles, in any thread, become entries as well.
+    """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8")
+    handler = JsonLines(sys.stdout, RepeatLimit())
+    handler.setFormatter(EntryFormatter(service, secrets_of(settings)))
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(level)
+    root.setLevel(settings.log_level)
+    logging.captureWarnings(capture=True)
+    sys.excepthook = _unhandled
+    threading.excepthook = _unhandled_in_thread
+    return handler
 
 
-def formatter(service: str) -> JsonFormatter:
-    return JsonFormatter(
-        "%(levelname)s%(name)s%(message)s",
-        rename_fields={"levelname": "level", "name": "logger"},
-        static_fields={"service": service},
-        timestamp="time",
-    )
+def secrets_of(settings: Settings) -> Iterator[str]:
+    """What must not be in the log, however it is spelled there.
+
+    A password that is as public as a user's or a database's name is none.
+    """
+    for name in type(settings).model_fields:
+        value = getattr(settings, name)
+        if isinstance(value, SecretStr):
+            text = value.get_secret_value()
+            parts = urlsplit(text)
+            password = parts.password if parts.scheme and parts.hostname else text
+            public = (parts.username, parts.path.lstrip("/"))
+            if password and len(password) >= MIN_SECRET and password not in public:
+                yield from {password, unquote(password)}
+
+
+def _unhandled(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    if issubclass(kind, KeyboardInterrupt):
+        sys.__excepthook__(kind, error, trace)
+    else:
+        _log.critical("unhandled error", exc_info=(kind, error, trace))
+
+
+def _unhandled_in_thread(failure: threading.ExceptHookArgs) -> None:
+    if failure.exc_value is not None:
+        _unhandled(failure.exc_type, failure.exc_value, failure.exc_traceback)

@@ -155,6 +155,9 @@ class Settings(AlertSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         default="INFO", description="Least severe log entry that is written"
     )
+    log_client_addresses: bool = Field(
+        default=False, description="Whether log entries of requests name the client's address"
+    )
 
     redirector_host: str = Field(
         default="127.0.0.1", description="Address the redirector listens on"

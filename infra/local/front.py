@@ -30,10 +30,12 @@ class Front:
         real_ip_from: Sequence[str] = (),
         country_header: str = "",
         access_log: str = "off",
+        error_level: str = "notice",
     ) -> None:
         """`country_header` is the one to pass on to redirectors: letters, digits and hyphens."""
         self.folder = folder
         self._account = account
+        self._error_level = error_level
         self._variables = {
             "LISTEN": f"{HOST}:{port}",
             "REDIRECTOR_SERVERS": _servers(redirectors),
@@ -59,6 +61,7 @@ class Front:
         surroundings = {
             # Only root may name an account.
             "USER": f"user {_account_names(self._account)};" if self._account else "",
+            "ERROR_LEVEL": self._error_level,
             "FOLDER": re.sub(r'(["\\])', r"\\\1", str(self.folder)),
         }
         self._render("hoplink.conf", self._variables)

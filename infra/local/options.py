@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Self
 
 from dotenv import dotenv_values
+from pydantic import TypeAdapter, ValidationError
 
 from infra.local.errors import StackError
 from infra.local.run_file import RUN_FILE
@@ -36,6 +37,8 @@ class Options:
     """Whether Prometheus and Alertmanager are wanted, if they are there."""
     prometheus_port: int
     alertmanager_port: int
+    log_addresses: bool
+    """As the services' setting LOG_CLIENT_ADDRESSES."""
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str], root: Path = ROOT) -> Self:
@@ -56,6 +59,7 @@ class Options:
             monitoring=_switch(merged, "MONITORING"),
             prometheus_port=_number(merged, "PROMETHEUS_PORT", default=9090, largest=65_535),
             alertmanager_port=_number(merged, "ALERTMANAGER_PORT", default=9093, largest=65_535),
+            log_addresses=_boolean(merged, "LOG_CLIENT_ADDRESSES"),
         )
 
 
@@ -93,3 +97,11 @@ def _switch(environ: Mapping[str, str], name: str) -> bool:
     if text not in ("on", "off"):
         raise StackError(f"{name}={text} is neither on nor off")
     return text == "on"
+
+
+def _boolean(environ: Mapping[str, str], name: str) -> bool:
+    text = environ.get(name) or "false"
+    try:
+        return TypeAdapter(bool).validate_python(text)
+    except ValidationError:
+        raise StackError(f"{name}={text} is neither true nor false") from None

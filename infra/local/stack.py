@@ -48,6 +48,9 @@ class Stack:
             apis=[api],
             real_ip_from=options.trusted_proxies,
             country_header=options.country_header,
+            access_log=f"/dev/stdout {_log_format(options)} buffer=4k flush=1s",
+            # Below this, what nginx says of a request has the client's address in it.
+            error_level="notice" if options.log_addresses else "alert",
         )
         self._environ = options.environ
         self._account = account
@@ -175,6 +178,10 @@ class Stack:
         )
         url = f"http://{HOST}:{server.port}"
         return Part(program, url, lambda: _answers(server.port, "/-/ready"))
+
+
+def _log_format(options: Options) -> str:
+    return "hoplink_with_address" if options.log_addresses else "hoplink"
 
 
 def _answers(port: int, path: str) -> bool:

@@ -17,6 +17,7 @@ from services.api.connections import Connections
 from services.api.events import EventItem, EventList, Events, LinkEvents
 from services.api.importer import Importer
 from services.api.link_writes import LinkWrites
+from services.api.logs import Logs
 from services.api.middleware import Methods, Request, Requests
 from services.api.own_address import OwnAddress
 from services.api.pagination import Lists
@@ -29,6 +30,7 @@ from services.api.urls import LinkItem, LinkList, Links, Shorten
 from services.api.users import UserItem, UserLinks, UserList, Users
 from shared import metrics
 from shared.database import Database, Watchdog
+from shared.log_feed import LogFeed
 from shared.settings import Settings
 
 SEED_FOLDER = Path(__file__).resolve().parents[2] / "seed"
@@ -37,7 +39,7 @@ READY_TIMEOUT_SECONDS = 1.0
 App = falcon.App[Any, Any]
 
 
-def create_app(settings: Settings) -> App:
+def create_app(settings: Settings, feed: LogFeed) -> App:
     """The API as a WSGI application, with clients of its own; it connects when it is asked."""
     registry = CollectorRegistry()
     redis = RedisGate(
@@ -55,7 +57,7 @@ def create_app(settings: Settings) -> App:
     links = Links(connections, LinkWrites(connections, publisher), settings.base_url)
     events = Events(connections, publisher)
 
-    around: list[Any] = [Requests(), Methods()]
+    around: list[Any] = [Requests(log_addresses=settings.log_client_addresses), Methods()]
     app: App = falcon.App(middleware=around, request_type=Request)
     app.req_options.strip_url_path_trailing_slash = True
     app.router_options.converters["id"] = IdConverter
@@ -66,6 +68,7 @@ def create_app(settings: Settings) -> App:
     app.add_route(
         "/ready", Ready(_connections(settings, watchdog, 1, READY_TIMEOUT_SECONDS), redis)
     )
+    app.add_route("/logs", Logs(feed, redis))
     app.add_route("/users", UserList(users, lists, limit))
     app.add_route("/users/{user_id:id}", UserItem(users, cache, limit))
     app.add_route("/users/{user_id:id}/urls", UserLinks(users, lists, links.listing()))

@@ -2,56 +2,66 @@
 
 from __future__ import annotations
 
-import contextvars
 import logging
-import random
-import re
 import time
+from functools import cache
 from typing import Any
 
 import falcon
 
-REQUEST_ID: contextvars.ContextVar[str] = contextvars.ContextVar("request_id", default="")
+from shared import request_ids
+from shared.logging import REQUESTS
 
-_SAFE_ID = re.compile(r"[A-Za-z0-9_.-]{16,64}")
+MONITORING = frozenset(
+    f"/{word}"
+    for word in ("alert-status", "dashboard", "health", "logs", "metrics", "prometheus", "ready")
+)
+"""Routes that are asked all the time: their successes are no news, and /logs leaves them out."""
 
-_log = logging.getLogger("services.api.requests")
-
-
-class RequestId(logging.Filter):
-    """Puts the id of the request that is being answered into each log record."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        request_id = REQUEST_ID.get()
-        if request_id:
-            record.request_id = request_id
-        return True
+_log = logging.getLogger(REQUESTS)
 
 
 class Requests:
     """Gives each request an id, nginx's if it came with one, and logs how it went."""
 
+    def __init__(self, *, log_addresses: bool) -> None:
+        self._log_addresses = log_addresses
+
     def process_request(self, req: falcon.Request, _resp: falcon.Response) -> None:
         req.context.began = time.perf_counter()
+        request_ids.CURRENT.set(
+            request_ids.accepted(req.get_header(request_ids.HEADER, default=""))
+        )
         if "%2F" in req.env.get("RAW_URI", "").partition("?")[0].upper():
             # It is part of a name, not a separator, and no name here holds one.
             raise falcon.HTTPRouteNotFound
-        given = req.get_header("X-Request-ID", default="")
-        REQUEST_ID.set(given if _SAFE_ID.fullmatch(given) else f"{random.getrandbits(128):032x}")
 
     def process_response(
         self, req: falcon.Request, resp: falcon.Response, _resource: object, _succeeded: bool
     ) -> None:
-        resp.set_header("X-Request-ID", REQUEST_ID.get())
-        _log.info(
-            "request",
-            extra={
-                "method": req.method,
-                "path": req.path,
-                "status": resp.status_code,
-                "duration_ms": round((time.perf_counter() - req.context.began) * 1_000, 1),
-            },
-        )
+        resp.set_header(request_ids.HEADER, request_ids.CURRENT.get())
+        status = resp.status_code
+        entry: dict[str, object] = {
+            "method": req.method,
+            "route": route_of(req.uri_template),
+            "path": req.path,
+            "status": status,
+            "duration_ms": round((time.perf_counter() - req.context.began) * 1_000, 1),
+        }
+        if self._log_addresses:
+            # Of the client, as nginx has it, which overwrites this header.
+            entry["client"] = req.get_header("X-Forwarded-For", default=req.remote_addr)
+        if status < 500:
+            entry["unfed"] = req.uri_template in MONITORING
+            _log.info("request", extra=entry)
+        else:
+            _log.warning("request", extra=entry)
+
+
+@cache
+def route_of(template: str | None) -> str:
+    """A route as people write it: `/users/{user_id}`; `none` for a path that leads nowhere."""
+    return "none" if template is None else template.replace(":id}", "}")
 
 
 class Request(falcon.Request):

@@ -23,6 +23,9 @@ from gunicorn.workers.gthread import _DEFER, ThreadWorker
 
 from services.api import errors
 from services.api.app import create_app
+from shared import request_ids
+from shared.log_feed import LogFeed
+from shared.logging import JsonLines
 from shared.settings import Settings
 
 KEEP_ALIVE_SECONDS = 75
@@ -51,8 +54,9 @@ _OUR_FAULT = (InvalidResponseHeader, InvalidResponseHeaderName)
 class Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
     """A master in the foreground that keeps API_WORKERS processes of API_THREADS threads alive."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, log: JsonLines) -> None:
         self._settings = settings
+        self._log = log
         super().__init__()
 
     def load_config(self) -> None:
@@ -74,8 +78,11 @@ class Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
             self.cfg.set(name, value)
 
     def load(self) -> Any:
-        """Runs in each worker process, so that no connection is shared between them."""
-        return create_app(self._settings)
+        """Runs in each worker process, so that none shares a connection or lacks a thread."""
+        feed = LogFeed(self._settings.redis_url.get_secret_value(), self._log)
+        feed.start()
+        self.cfg.set("worker_exit", lambda _master, _worker: feed.close())
+        return create_app(self._settings, feed)
 
 
 class Log(Logger):  # type: ignore[misc]
@@ -99,6 +106,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             return _DEFER
         for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
             conn.sock.setsockopt(socket.SOL_SOCKET, option, _STALL)
+        # That of the request before is over; what isn't HTTP never gets one.
+        request_ids.CURRENT.set("")
         return super().handle(conn)
 
     def handle_error(self, _req: Any, client: Any, _addr: Any, exc: Exception) -> None:

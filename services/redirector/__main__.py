@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import sys
 
 import uvicorn
@@ -12,6 +13,7 @@ from services.redirector import open_files
 from services.redirector.app import create_app
 from services.redirector.protocol import RedirectorProtocol
 from shared import logging
+from shared.log_feed import LogFeed
 from shared.settings import Settings, SettingsError
 
 
@@ -21,8 +23,16 @@ def main() -> int:
     except SettingsError as error:
         print(f"hoplink: setting {error}", file=sys.stderr)
         return 2
-    logging.configure("redirector", settings.log_level)
+    feed = LogFeed(settings.redis_url.get_secret_value(), logging.configure("redirector", settings))
     _tune_garbage_collection()
+    # uvicorn raises the signal that stopped it once more, which must not cut off the last entries.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+    with feed.running():
+        _serve(settings)
+    return 0
+
+
+def _serve(settings: Settings) -> None:
     uvicorn.run(
         create_app(open_files.fit(settings)),
         host=settings.redirector_host,
@@ -37,7 +47,6 @@ def main() -> int:
         timeout_keep_alive=settings.redirector_keep_alive_seconds,
         timeout_graceful_shutdown=settings.redirector_drain_seconds,
     )
-    return 0
 
 
 def _tune_garbage_collection() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -9,6 +10,7 @@ from typing import Any
 
 import orjson
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -18,9 +20,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from services.redirector.breaker import Breaker
 from services.redirector.clicks import ClickLog
 from services.redirector.resolver import Resolver, Unavailable
+from shared import request_ids
 from shared.short_codes import is_possible
 
 RETRY_AFTER_SECONDS = 1
+REDIRECT_ROUTE = "/{short_code}"
+
+_log = logging.getLogger(__name__)
 
 
 class Redirect:
@@ -39,8 +45,7 @@ class Redirect:
         try:
             entry = await self._resolver.resolve(scope["path_params"]["short_code"])
         except Unavailable as error:
-            response = failure(503, str(error), {"Retry-After": str(RETRY_AFTER_SECONDS)})
-            await response(scope, receive, send)
+            await self._unavailable(str(error), scope)(scope, receive, send)
             return
         if entry is None:
             await self._absent(scope, receive, send)
@@ -52,6 +57,14 @@ class Redirect:
         headers = [(b"location", entry.location), (b"content-length", b"0")]
         await send({"type": "http.response.start", "status": 302, "headers": headers})
         await send({"type": "http.response.body"})
+
+    @staticmethod
+    def _unavailable(reason: str, scope: Scope) -> Response:
+        request_id = _note_request_id(scope)
+        entry = {"method": scope["method"], "route": REDIRECT_ROUTE, "status": 503}
+        _log.warning("no answer for a short code", extra={**entry, "reason": reason})
+        headers = {"Retry-After": str(RETRY_AFTER_SECONDS), request_ids.HEADER: request_id}
+        return failure(503, reason, headers)
 
 
 class Shortcut:
@@ -65,13 +78,19 @@ class Shortcut:
         self._redirect = redirect
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["method"] in ("GET", "HEAD"):
-            code = scope["path"][1:].removesuffix("/")
-            if is_possible(code):
-                scope["path_params"] = {"short_code": code}
-                await self._redirect(scope, receive, send)
-                return
-        await self._app(scope, receive, send)
+        try:
+            if scope["type"] == "http" and scope["method"] in ("GET", "HEAD"):
+                code = scope["path"][1:].removesuffix("/")
+                if is_possible(code):
+                    scope["path_params"] = {"short_code": code}
+                    await self._redirect(scope, receive, send)
+                    return
+            await self._app(scope, receive, send)
+        except Exception:
+            if scope["type"] == "http":
+                # For the log entry and the answer, which are made further out.
+                _note_request_id(scope)
+            raise
 
 
 @dataclass
@@ -106,7 +125,7 @@ def routes(redirect: Redirect, system: System) -> list[Route]:
         "/health": system.health,
         "/ready": system.ready,
         "/prometheus": system.prometheus,
-        "/{short_code}": redirect,
+        REDIRECT_ROUTE: redirect,
     }
     return [
         Route(path + slash, endpoint, methods=["GET"])
@@ -126,7 +145,19 @@ async def http_exception(_request: Request, error: Exception) -> Response:
 
 async def server_error(_request: Request, _error: Exception) -> Response:
     """A bug of ours: the answer says nothing of the inside; Starlette has it logged."""
-    return failure(500, "internal error")
+    return failure(500, "internal error", {request_ids.HEADER: request_ids.CURRENT.get()})
+
+
+def _note_request_id(scope: Scope) -> str:
+    """The id of a request, which from here on is in its log entries.
+
+    Looked for only where something goes wrong: nginx puts it on every answer, redirects have no
+    entry of their own.
+    """
+    given = Headers(scope=scope).get(request_ids.HEADER, "")
+    request_id = request_ids.accepted(given)
+    request_ids.CURRENT.set(request_id)
+    return request_id
 
 
 def answer(status: int, content: object, headers: dict[str, str] | None = None) -> Response:

@@ -19,6 +19,7 @@ from services.worker.click_store import ClickStore
 from services.worker.health import serve
 from services.worker.worker import Worker
 from shared import logging
+from shared.log_feed import LogFeed
 from shared.settings import Settings, SettingsError
 
 REDIS_TIMEOUT_SECONDS = 1
@@ -33,14 +34,17 @@ def main() -> int:
     except SettingsError as error:
         print(f"hoplink: setting {error}", file=sys.stderr)
         return 2
-    logging.configure("worker", settings.log_level)
+    feed = LogFeed(settings.redis_url.get_secret_value(), logging.configure("worker", settings))
     gc.set_threshold(GARBAGE_THRESHOLD)
     registry = CollectorRegistry()
     worker = create_worker(settings, registry)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: worker.stop())
     try:
-        with serve(settings.worker_host, settings.worker_port, worker, registry):
+        with (
+            feed.running(),
+            serve(settings.worker_host, settings.worker_port, worker, registry),
+        ):
             worker.run()
     except OSError as error:
         print(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +16,9 @@ from services.api.app import create_app
 from services.api.importer import Importer
 from services.api.users import Users
 from shared import short_codes
+from shared.log_feed import LogFeed
+from shared.logging import JsonLines
+from shared.repeat_limit import RepeatLimit
 from shared.settings import Settings
 
 Sql = Callable[..., list[tuple[Any, ...]]]
@@ -25,7 +29,8 @@ CSV = {"content-type": "text/csv"}
 @pytest.fixture
 def client(database_url: str, redis_url: str) -> falcon.testing.TestClient:
     settings = Settings.from_env({"DATABASE_URL": database_url, "REDIS_URL": redis_url})
-    return falcon.testing.TestClient(create_app(settings))
+    feed = LogFeed(redis_url, JsonLines(sys.stdout, RepeatLimit()))
+    return falcon.testing.TestClient(create_app(settings, feed))
 
 
 @pytest.fixture

@@ -322,19 +322,66 @@ class TestHeaders:
         assert site.http.get("/.error").headers["Server"] == "nginx"
 
 
-def test_the_access_log_is_json_without_addresses(site: Site) -> None:
-    request_id = site.http.get("/abc?secret=1", headers={"User-Agent": 'a"b'}).headers[
-        "X-Request-ID"
-    ]
-
+def _log_line(site: Site, request_id: str) -> str:
     log = site.folder / "access.log"
     wait_for(lambda: request_id in log.read_text(), "the line in the access log")
     (line,) = [line for line in log.read_text().splitlines() if request_id in line]
-    entry = json.loads(line)
-    assert (entry["method"], entry["path"], entry["status"]) == ("GET", "/abc", 200)
-    assert "127.0.0.1:" + str(site.port) not in line
-    assert "secret" not in line
-    assert "client" not in entry
+    return line
+
+
+class TestAccessLog:
+    def test_is_json_without_addresses(self, site: Site) -> None:
+        answer = site.http.get("/abc?secret=1", headers={"User-Agent": 'a"b'})
+
+        line = _log_line(site, answer.headers["X-Request-ID"])
+
+        entry = json.loads(line)
+        assert (entry["service"], entry["level"], entry["message"]) == ("nginx", "INFO", "request")
+        assert (entry["method"], entry["path"], entry["status"]) == ("GET", "/abc", 200)
+        assert "127.0.0.1:" + str(site.port) not in line
+        assert "secret" not in line
+        assert "client" not in entry
+
+    def test_its_id_is_the_one_that_the_service_got(self, site: Site) -> None:
+        for path in ("/users", "/abc"):
+            told = site.tell("GET", path)
+
+            assert _log_line(site, told["headers"]["X-Request-ID"])
+
+    @pytest.mark.parametrize(
+        "request_bytes",
+        [
+            b'GET /a"b\\c{} HTTP/1.1\r\nHost: a\r\n\r\n',
+            b"GET /\xff\xfe HTTP/1.1\r\nHost: a\r\n\r\n",
+            b"GET /%ff%0a%22 HTTP/1.1\r\nHost: a\r\n\r\n",
+            b"GET /" + b"a" * 3_000 + b" HTTP/1.1\r\nHost: a\r\n\r\n",
+            b"A" * 40 + b" /abc HTTP/1.1\r\nHost: a\r\n\r\n",
+            b"nonsense\r\n\r\n",
+        ],
+    )
+    def test_no_request_breaks_out_of_its_line(self, site: Site, request_bytes: bytes) -> None:
+        response, _ = site.exchange(request_bytes)
+
+        line = _log_line(site, response.headers["X-Request-ID"])
+
+        assert json.loads(line)["status"] == response.status
+        assert len(line) < 1_000
+
+    @pytest.mark.parametrize(
+        ("seconds", "milliseconds"),
+        [("0.000", 0), ("0.005", 5), ("0.120", 120), ("1.000", 1_000), ("12.345", 12_345)],
+    )
+    def test_seconds_become_milliseconds(self, seconds: str, milliseconds: int) -> None:
+        """The same regular expressions, without waiting for a request to take so long."""
+        (table,) = re.findall(r"map \$request_time \$duration_ms \{(.*?)\n\}", TEMPLATE, re.DOTALL)
+        rules = re.findall(r'"~(\S+)"\s+(\S+);', table)
+        assert len(rules) == 2
+        made = "0"
+        for pattern, result in rules:
+            found = re.search(pattern.replace("(?<", "(?P<"), seconds)
+            if found:
+                made = "".join(found[name] for name in result.strip("$").split("$"))
+        assert json.loads(made) == milliseconds
 
 
 @pytest.mark.parametrize("name", ["hoplink.conf.template", "nginx.conf.template"])

@@ -20,6 +20,7 @@ def test_defaults(tmp_path: Path) -> None:
     assert options.trusted_proxies == ()
     assert options.monitoring
     assert (options.prometheus_port, options.alertmanager_port) == (9090, 9093)
+    assert not options.log_addresses
 
 
 def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
@@ -65,3 +66,9 @@ def test_monitoring_is_on_or_off(tmp_path: Path) -> None:
     assert not Options.from_env({"MONITORING": "off"}, tmp_path).monitoring
     with pytest.raises(StackError, match="MONITORING=no is neither on nor off"):
         Options.from_env({"MONITORING": "no"}, tmp_path)
+
+
+def test_addresses_are_logged_when_the_services_setting_says_so(tmp_path: Path) -> None:
+    assert Options.from_env({"LOG_CLIENT_ADDRESSES": "true"}, tmp_path).log_addresses
+    with pytest.raises(StackError, match="LOG_CLIENT_ADDRESSES=perhaps"):
+        Options.from_env({"LOG_CLIENT_ADDRESSES": "perhaps"}, tmp_path)

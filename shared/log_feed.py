@@ -1,0 +1,125 @@
+"""The newest log entries of all processes, in a Redis stream: who writes them and how.
+
+Logging only appends to a queue; a thread brings what is in it to Redis. When Redis is away the
+queue fills up and loses its oldest entries, which are counted. Nothing waits.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+from redis.retry import Retry
+
+from shared.logging import JsonLines
+
+STREAM = "hoplink:logs"
+KEPT = 2_000
+"""Entries that the stream holds, and a few more, since Redis trims it in nodes."""
+RECENT = 1_000
+"""Entries that each process keeps of its own."""
+MAX_WAITING = 1_000
+"""Entries of a process that wait for Redis."""
+BATCH = 250
+INTERVAL_SECONDS = 0.25
+RETRY_SECONDS = 1.0
+TIMEOUT_SECONDS = 1.0
+"""For a connection, and for an answer."""
+
+_APPEND: Final = """
+for number = 2, #ARGV do
+    redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[1], '*', 'entry', ARGV[number])
+end
+"""
+
+_log = logging.getLogger(__name__)
+
+
+class LogFeed:
+    """The part of one process. It has a thread and a connection, so each forked process needs its
+    own."""
+
+    def __init__(self, redis_url: str, handler: JsonLines) -> None:
+        self.dropped = 0
+        """Entries that the stream never got."""
+        self._recent: deque[str] = deque(maxlen=RECENT)
+        self._waiting: deque[str] = deque(maxlen=MAX_WAITING)
+        self._batch: list[str] = []
+        self._in_trouble = False
+        self._handler = handler
+        self._redis = Redis.from_url(
+            redis_url,
+            socket_timeout=TIMEOUT_SECONDS,
+            socket_connect_timeout=TIMEOUT_SECONDS,
+            client_name="hoplink-logs",
+            protocol=2,
+            # The next round is the retry.
+            retry=Retry(NoBackoff(), 0),
+        )
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="log-feed", daemon=True)
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Feeds as long as the context lasts."""
+        self.start()
+        try:
+            yield
+        finally:
+            self.close()
+
+    def start(self) -> None:
+        self._handler.listener = self.take
+        self._thread.start()
+
+    def close(self) -> None:
+        """Sends what waits, if Redis takes it."""
+        self._stop.set()
+        self._thread.join(3 * TIMEOUT_SECONDS)
+
+    def take(self, line: str, record: logging.LogRecord) -> None:
+        """An entry that was written. One whose record is `unfed` shows on standard output only."""
+        if getattr(record, "unfed", False):
+            return
+        self._recent.append(line)
+        if len(self._waiting) == MAX_WAITING:
+            self.dropped += 1
+        self._waiting.append(line)
+
+    def recent(self, limit: int) -> list[bytes]:
+        """The newest entries of this process."""
+        return [line.encode() for line in list(self._recent)[-limit:]]
+
+    def _run(self) -> None:
+        pause = INTERVAL_SECONDS
+        while not self._stop.wait(pause):
+            self._handler.summarise()
+            pause = INTERVAL_SECONDS if self._flush() else RETRY_SECONDS
+        self._flush()
+
+    def _flush(self) -> bool:
+        """Whether Redis took what there was."""
+        try:
+            while self._batch or self._waiting:
+                self._batch = self._batch or self._next_batch()
+                self._redis.eval(_APPEND, 1, STREAM, KEPT, *self._batch)
+                self._batch = []
+        except RedisError as error:
+            if not self._in_trouble:
+                self._in_trouble = True
+                _log.warning("log entries don't reach Redis", extra={"reason": str(error)})
+            return False
+        if self._in_trouble:
+            self._in_trouble = False
+            _log.info("log entries reach Redis again", extra={"dropped": self.dropped})
+        return True
+
+    def _next_batch(self) -> list[str]:
+        return [self._waiting.popleft() for _ in range(min(BATCH, len(self._waiting)))]
