@@ -33,16 +33,17 @@ class StoreState:
     def __init__(self, name: str) -> None:
         self.name = name
         self.is_up = False
+        self._was_asked = False
 
     def answered(self) -> None:
         if not self.is_up:
             _log.info("store is up", extra={"store": self.name})
-        self.is_up = True
+        self.is_up = self._was_asked = True
 
     def failed(self, error: Exception) -> None:
-        if self.is_up:
+        if self.is_up or not self._was_asked:
             _log.error("store is down", extra={"store": self.name, "reason": str(error).strip()})
-        self.is_up = False
+        self.is_up, self._was_asked = False, True
 
 
 class Worker:

@@ -6,7 +6,7 @@ import io
 import json
 import logging
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -40,13 +40,11 @@ def handler(output: io.StringIO) -> JsonLines:
 
 
 @pytest.fixture
-def log(handler: JsonLines) -> Iterator[logging.Logger]:
-    logger = logging.getLogger("hoplink.test")
+def log(handler: JsonLines) -> logging.Logger:
+    """One that belongs to no hierarchy: nobody else listens."""
+    logger = logging.Logger("hoplink.test", logging.INFO)
     logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
-    logger.propagate = False
-    yield logger
-    logger.removeHandler(handler)
+    return logger
 
 
 @pytest.fixture
