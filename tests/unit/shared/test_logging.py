@@ -41,8 +41,7 @@ def handler(output: io.StringIO) -> JsonLines:
 
 @pytest.fixture
 def log(handler: JsonLines) -> logging.Logger:
-    """One that belongs to no hierarchy: nobody else listens."""
-    logger = logging.Logger("hoplink.test", logging.INFO)
+    logger = logging.Logger("hoplink.test", logging.INFO)  # noqa: LOG001  # nobody else listens
     logger.addHandler(handler)
     return logger
 
