@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 
-from shared.click_stream import MAX_BATCH, Clicks
+from shared.click_stream import MAX_BATCH, Clicks, Names
 
 LINKS = 10_000
 USER_AGENTS = 5_000
@@ -58,8 +58,8 @@ def batches(count: int, seed: int = 1) -> Iterator[Clicks]:
         yield Clicks(
             chance.choices(range(1, LINKS + 1), k=size),
             [60 * (first + number) / count for number in range(size)],
-            chance.choices(agents, k=size),
-            chance.choices(referrers, weights, k=size),
-            chance.choices(countries, k=size),
+            Names.of(chance.choices(agents, k=size)),
+            Names.of(chance.choices(referrers, weights, k=size)),
+            Names.of(chance.choices(countries, k=size)),
             [False] * size,
         )

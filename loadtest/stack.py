@@ -139,6 +139,15 @@ class Server:
     def resident_mib(self) -> float:
         return float(sum(process.memory_info().rss for process in self._processes())) / 2**20
 
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """It gets no CPU time meanwhile."""
+        self._process.suspend()
+        try:
+            yield
+        finally:
+            self._process.resume()
+
     def stop(self) -> None:
         # PostgreSQL waits for its clients on SIGTERM.
         number = signal.SIGINT if self.name == Postgres.name else signal.SIGTERM
@@ -214,7 +223,7 @@ class Stack:
             self._start_store(self.database)
             self._start_store(self.redis)
             migrate(self.database.url)
-            self._start_worker()
+            self.worker = self._start_worker()
             self._kept = self._exits.pop_all()
         return self
 
@@ -313,7 +322,7 @@ class Stack:
         self._exits.enter_context(_running(server))
         server.wait_until(store.is_ready)
 
-    def _start_worker(self) -> None:
+    def _start_worker(self) -> Server:
         port = next(self._ports)
         server = Server(
             "worker",
@@ -325,6 +334,7 @@ class Stack:
         )
         self._exits.enter_context(_running(server))
         server.wait_until(lambda: is_listening(port))
+        return server
 
     def _settings(self) -> dict[str, str]:
         return {

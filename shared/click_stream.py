@@ -12,10 +12,11 @@ The worker drops what a producer's numbers show as recorded, and counts a gap in
 from __future__ import annotations
 
 import struct
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, pairwise
-from typing import NamedTuple
+from itertools import accumulate, count, pairwise
+from typing import NamedTuple, Self
 
 STREAM = "hoplink:clicks"
 STREAM_BYTES = "hoplink:clicks:bytes"
@@ -118,6 +119,20 @@ class InvalidBatch(ValueError):
     """An entry that `encode` of this version didn't make."""
 
 
+class Names(NamedTuple):
+    """A sequence of which many values are alike."""
+
+    values: list[bytes]
+    places: list[int]
+    """In `values`, one for each member of the sequence."""
+
+    @classmethod
+    def of(cls, column: Iterable[bytes]) -> Self:
+        numbers: defaultdict[bytes, int] = defaultdict(count().__next__)
+        places = list(map(numbers.__getitem__, column))
+        return cls(list(numbers), places)
+
+
 class Clicks(NamedTuple):
     """Redirects that were answered, a sequence for each thing that is to be known of them.
 
@@ -127,10 +142,10 @@ class Clicks(NamedTuple):
     links: Sequence[int]
     moments: Sequence[float]
     """In seconds, by a clock of the producer's."""
-    agents: Sequence[bytes]
-    referrers: Sequence[bytes]
+    agents: Names
+    referrers: Names
     """Hosts."""
-    countries: Sequence[bytes]
+    countries: Names
     heads: Sequence[bool]
     """Whether the method was HEAD."""
 
@@ -172,20 +187,16 @@ def encode(producer: bytes, first: int, clicks: Clicks, *, since: int) -> bytes:
 
     `producer` is 16 bytes; `since` is the Unix time at which its clock was 0, in milliseconds.
     """
-    count = len(clicks.links)
-    agent_names, agents = _by_name(clicks.agents)
-    referrer_names, referrers = _by_name(clicks.referrers)
-    country_names, countries = _by_name(clicks.countries)
-    names = (agent_names, referrer_names, country_names)
+    size = len(clicks.links)
+    columns = (clicks.agents, clicks.referrers, clicks.countries)
+    names = [column.values for column in columns]
     return b"".join(
         (
-            _HEAD.pack(_VERSION, producer, first, since, count, *map(len, names)),
-            struct.pack(f"<{count}q", *clicks.links),
-            struct.pack(f"<{count}d", *clicks.moments),
-            struct.pack(f"<{count}?", *clicks.heads),
-            struct.pack(f"<{count}H", *agents),
-            struct.pack(f"<{count}H", *referrers),
-            struct.pack(f"<{count}H", *countries),
+            _HEAD.pack(_VERSION, producer, first, since, size, *map(len, names)),
+            struct.pack(f"<{size}q", *clicks.links),
+            struct.pack(f"<{size}d", *clicks.moments),
+            struct.pack(f"<{size}?", *clicks.heads),
+            *(struct.pack(f"<{size}H", *column.places) for column in columns),
             *map(_pack_names, names),
         )
     )
@@ -202,11 +213,11 @@ def decode(content: bytes) -> Batch:
 
 
 def _decode(content: bytes) -> Batch:
-    _, producer, first, since, count, *sizes = _HEAD.unpack_from(content)
+    _, producer, first, since, clicks, *sizes = _HEAD.unpack_from(content)
     at = _HEAD.size
     columns = []
     for kind in ("q", "d", "?", "H", "H", "H"):
-        column = struct.Struct(f"<{count}{kind}")
+        column = struct.Struct(f"<{clicks}{kind}")
         columns.append(column.unpack_from(content, at))
         at += column.size
     links, moments, heads, *indexes = columns
@@ -216,18 +227,11 @@ def _decode(content: bytes) -> Batch:
         if index and max(index) >= size:
             raise InvalidBatch("names a name that it doesn't hold")
         names.append(found)
-    if at != len(content) or not count:
+    if at != len(content) or not clicks:
         raise InvalidBatch("has another length than it says")
     times = tuple([since + round(moment * 1_000) for moment in moments])
     agents, referrers, countries = indexes
     return Batch(producer, first, links, times, heads, agents, referrers, countries, *names)
-
-
-def _by_name(column: Sequence[bytes]) -> tuple[list[bytes], list[int]]:
-    """The distinct values, and for each value its place among them."""
-    names = list(dict.fromkeys(column))
-    places = dict(zip(names, range(len(names)), strict=True))
-    return names, list(map(places.__getitem__, column))
 
 
 def _pack_names(names: Sequence[bytes]) -> bytes:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 
-from shared.click_stream import MAX_BATCH, MAX_REFERRER, MAX_USER_AGENT, Clicks
+from shared.click_stream import MAX_BATCH, MAX_REFERRER, MAX_USER_AGENT, Clicks, Names
 
 _H = ord("H")
 _HOST = re.compile(rb"\[[0-9a-f:.]{2,45}\]|[a-z0-9_-]+(?:\.[a-z0-9_-]+)*")
@@ -105,18 +105,20 @@ def _header(request: bytes, name: bytes) -> bytes:
 
 def _clicks(hits: Sequence[Hit]) -> Clicks:
     links, moments, agents, referrers, countries, heads = zip(*hits, strict=True)
-    if max(map(len, agents)) > MAX_USER_AGENT:
-        agents = tuple(agent[:MAX_USER_AGENT] for agent in agents)
-    hosts = {authority: host_of(authority[:_REFERRER_READ]) for authority in set(referrers)}
-    codes = {country: country_code(country) for country in set(countries)}
     return Clicks(
         links,
         moments,
-        agents,
-        list(map(hosts.__getitem__, referrers)),
-        list(map(codes.__getitem__, countries)),
+        _named(agents, lambda agent: agent[:MAX_USER_AGENT]),
+        _named(referrers, lambda authority: host_of(authority[:_REFERRER_READ])),
+        _named(countries, country_code),
         heads,
     )
+
+
+def _named(column: Sequence[bytes], clean: Callable[[bytes], bytes]) -> Names:
+    """The column after `clean`, which is called once for values that are alike."""
+    values, places = Names.of(column)
+    return Names(list(map(clean, values)), places)
 
 
 def _authority(url: bytes) -> bytes:

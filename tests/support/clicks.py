@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from shared.click_stream import Batch, Clicks, decode, encode
+from shared.click_stream import Batch, Clicks, Names, decode, encode
 
 
 class Click(NamedTuple):
@@ -21,9 +21,10 @@ class Click(NamedTuple):
 def encoded(producer: bytes, first: int, clicks: Sequence[Click]) -> bytes:
     """As the redirector encodes them; its clock shows 0 at the first click."""
     since = clicks[0].time
-    links, times, *rest = zip(*clicks, strict=True)
+    links, times, agents, referrers, countries, heads = zip(*clicks, strict=True)
     moments = [(time - since) / 1_000 for time in times]
-    return encode(producer, first, Clicks(links, moments, *rest), since=since)
+    names = Names.of(agents), Names.of(referrers), Names.of(countries)
+    return encode(producer, first, Clicks(links, moments, *names, heads), since=since)
 
 
 def batch_of(producer: bytes, first: int, clicks: Sequence[Click]) -> Batch:

@@ -33,9 +33,13 @@ class Click(NamedTuple):
 
 
 def one(clicks: ClickLog) -> Click:
-    [columns] = clicks.cut()
-    [click] = map(Click._make, zip(*columns, strict=True))
-    return click
+    [batch] = clicks.cut()
+    [user_agent], [referrer], [country] = (
+        [names.values[place] for place in names.places]
+        for names in (batch.agents, batch.referrers, batch.countries)
+    )
+    [link_id], [moment], [is_head] = batch.links, batch.moments, batch.heads
+    return Click(link_id, moment, user_agent, referrer, country, is_head)
 
 
 def by_bytes(headers: Headers, method: str = "GET", country_header: str = "CF-IPCountry") -> Click:
