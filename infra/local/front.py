@@ -10,6 +10,7 @@ from pathlib import Path
 from infra.local import wheels
 from infra.local.accounts import Account
 from infra.local.ports import HOST
+from shared.settings import Settings
 
 TEMPLATES = Path(__file__).resolve().parent.parent / "nginx"
 
@@ -31,6 +32,8 @@ class Front:
         country_header: str = "",
         access_log: str = "off",
         error_level: str = "notice",
+        max_body_bytes: int = Settings.model_fields["api_max_body_bytes"].default,
+        max_bulk_bytes: int = Settings.model_fields["api_max_bulk_bytes"].default,
     ) -> None:
         """`country_header` is the one to pass on to redirectors: letters, digits and hyphens."""
         self.folder = folder
@@ -43,6 +46,8 @@ class Front:
             "RESOLVER": "",
             "REAL_IP_FROM": " ".join(f"set_real_ip_from {proxy};" for proxy in real_ip_from),
             "COUNTRY_HEADER": _pass_on(country_header),
+            "MAX_BODY_BYTES": str(max_body_bytes),
+            "MAX_BULK_BYTES": str(max_bulk_bytes),
             "ACCESS_LOG": access_log,
         }
 

@@ -15,6 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from infra.local.errors import StackError
 from infra.local.run_file import RUN_FILE
+from shared.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 MAX_REDIRECTORS = 64
@@ -32,6 +33,9 @@ class Options:
     """False: the default, which may be replaced by one that works."""
     redirectors: int
     trusted_proxies: tuple[str, ...]
+    max_body_bytes: int
+    max_bulk_bytes: int
+    """As the API's limits, which nginx keeps too."""
     country_header: str
     monitoring: bool
     """Whether Prometheus and Alertmanager are wanted, if they are there."""
@@ -55,6 +59,8 @@ class Options:
             data_dir_given=bool(given),
             redirectors=_number(merged, "REDIRECTORS", default=1, largest=MAX_REDIRECTORS),
             trusted_proxies=tuple(merged.get("TRUSTED_PROXIES", "").replace(",", " ").split()),
+            max_body_bytes=_size(merged, "API_MAX_BODY_BYTES"),
+            max_bulk_bytes=_size(merged, "API_MAX_BULK_BYTES"),
             country_header=_header(merged, "CLICK_COUNTRY_HEADER"),
             monitoring=_switch(merged, "MONITORING"),
             prometheus_port=_number(merged, "PROMETHEUS_PORT", default=9090, largest=65_535),
@@ -76,6 +82,11 @@ def fallback_data_dir(root: Path = ROOT) -> Path:
 
 def _absolute(path: Path) -> Path:
     return Path(os.path.realpath(path))
+
+
+def _size(environ: Mapping[str, str], name: str) -> int:
+    default: int = Settings.model_fields[name.lower()].default
+    return _number(environ, name, default=default, largest=2**63 - 1)
 
 
 def _number(environ: Mapping[str, str], name: str, *, default: int, largest: int) -> int:

@@ -47,6 +47,8 @@ class Stack:
             redirectors=redirectors,
             apis=[api],
             real_ip_from=options.trusted_proxies,
+            max_body_bytes=options.max_body_bytes,
+            max_bulk_bytes=options.max_bulk_bytes,
             country_header=options.country_header,
             access_log=f"/dev/stdout {_log_format(options)} buffer=4k flush=1s",
             # Below this, what nginx says of a request has the client's address in it.

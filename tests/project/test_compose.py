@@ -1,0 +1,168 @@
+"""docker-compose.yml keeps the rules that docs/DEPLOY.md promises."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from dotenv import dotenv_values
+
+from shared.settings import Settings
+
+ROOT = Path(__file__).resolve().parents[2]
+TEXT = (ROOT / "docker-compose.yml").read_text()
+COMPOSE: Mapping[str, Any] = yaml.safe_load(TEXT)
+SERVICES: Mapping[str, Mapping[str, Any]] = COMPOSE["services"]
+OURS = ("redirector", "api", "worker")
+ONE_SHOT = {name for name, service in SERVICES.items() if service["restart"] == "no"}
+EXAMPLE = dotenv_values(ROOT / ".env.example")
+DOCKERFILE = (ROOT / "infra" / "docker" / "Dockerfile").read_text()
+
+every_service = pytest.mark.parametrize("name", SERVICES)
+
+
+def _default(value: str) -> str:
+    """What `${NAME:-value}` is without a .env."""
+    return re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", value)
+
+
+class TestEveryContainer:
+    @every_service
+    def test_comes_back_by_itself_unless_it_is_meant_to_end(self, name: str) -> None:
+        assert SERVICES[name]["restart"] == ("no" if name in ONE_SHOT else "unless-stopped")
+
+    @every_service
+    def test_has_limits(self, name: str) -> None:
+        limits = SERVICES[name]["deploy"]["resources"]["limits"]
+
+        assert re.fullmatch(r"\d+[mg]", _default(limits["memory"]))
+        # More than a machine has is refused by Docker; two cores are what docs/DEPLOY.md asks for.
+        assert 0 < float(_default(limits["cpus"])) <= 2
+        assert limits["pids"] > 0
+
+    @every_service
+    def test_may_do_nothing_to_the_machine(self, name: str) -> None:
+        service = SERVICES[name]
+
+        assert service["cap_drop"] == ["ALL"]
+        assert service["security_opt"] == ["no-new-privileges:true"]
+        assert service["read_only"] is True
+        assert not {"privileged", "cap_add", "network_mode", "pid", "ipc"} & set(service)
+        assert "docker.sock" not in str(service)
+
+    @every_service
+    def test_keeps_its_log_short(self, name: str) -> None:
+        assert SERVICES[name]["logging"]["options"] == {"max-size": "10m", "max-file": "5"}
+
+    @every_service
+    def test_mounts_nothing_writable_but_named_volumes(self, name: str) -> None:
+        for mount in SERVICES[name].get("volumes", []):
+            source, _, rest = mount.partition(":")
+            assert source in COMPOSE["volumes"] or rest.endswith(":ro"), mount
+
+    @every_service
+    def test_that_lasts_is_checked_and_has_time_to_stop(self, name: str) -> None:
+        service = SERVICES[name]
+        if name in ONE_SHOT:
+            return
+        assert _seconds(service["stop_grace_period"]) >= 10
+        if "build" in service:
+            target = service["build"]["target"]
+            stage = re.search(rf"FROM \S+ AS {target}\n(.*?)(?:\nFROM|\Z)", DOCKERFILE, re.DOTALL)
+            assert stage
+            assert "HEALTHCHECK" in stage[1]
+        else:
+            assert service["healthcheck"]["test"]
+
+
+class TestNetworks:
+    def test_nothing_but_nginx_is_published_beyond_loopback(self) -> None:
+        for name, service in SERVICES.items():
+            for port in service.get("ports", []):
+                assert name == "nginx" or port.startswith("127.0.0.1:"), f"{name} publishes {port}"
+
+    def test_the_stores_have_a_network_without_a_way_out(self) -> None:
+        assert COMPOSE["networks"]["stores"]["internal"] is True
+        for name in ("postgres", "redis"):
+            assert SERVICES[name]["networks"] == ["stores"]
+            assert "ports" not in SERVICES[name]
+
+    def test_nginx_does_not_reach_the_stores(self) -> None:
+        assert SERVICES["nginx"]["networks"] == ["front"]
+
+
+class TestImages:
+    def test_every_version_is_pinned_and_may_be_chosen(self) -> None:
+        for name, service in SERVICES.items():
+            if "build" not in service:
+                assert re.fullmatch(
+                    r"\$\{[A-Z_]+:-[a-z./_-]+:v?\d+\.\d+[\w.-]*\}", service["image"]
+                ), name
+        assert set(re.findall(r"^FROM ([a-z]+:\S+)", DOCKERFILE, re.MULTILINE)) == {
+            "python:3.13-slim"
+        }
+
+    def test_nginx_is_the_same_in_both_files(self) -> None:
+        (asked,) = re.findall(r"NGINX_IMAGE: \$\{NGINX_IMAGE:-(\S+)\}", TEXT)
+
+        assert f"ARG NGINX_IMAGE={asked}\n" in DOCKERFILE
+        major, minor, patch = map(int, re.findall(r"\d+", asked)[:3])
+        assert (major, minor, patch) >= (1, 27, 3), "`server NAME resolve` needs it"
+
+    def test_the_stores_are_the_versions_that_the_code_is_written_for(self) -> None:
+        assert ":-postgres:16." in SERVICES["postgres"]["image"]
+        assert ":-redis:7." in SERVICES["redis"]["image"]
+
+    def test_needs_no_registry_feature(self) -> None:
+        assert "@sha256" not in TEXT + DOCKERFILE
+        assert not DOCKERFILE.startswith("# syntax")
+
+
+class TestSettings:
+    @pytest.mark.parametrize("service", OURS)
+    def test_every_one_reaches_every_service(self, service: str) -> None:
+        environment = SERVICES[service]["environment"]
+
+        assert set(environment) >= {name.upper() for name in Settings.model_fields}
+
+    def test_what_is_set_here_is_what_only_a_container_knows(self) -> None:
+        environment = SERVICES["api"]["environment"]
+
+        assert {name for name, value in environment.items() if value is not None} == {
+            *("DATABASE_URL", "REDIS_URL", "BASE_URL"),
+            *(f"{service.upper()}_{part}" for service in OURS for part in ("HOST", "PORT")),
+        }
+
+    def test_the_example_has_all_that_is_required(self) -> None:
+        required = set(re.findall(r"\$\{(\w+):\?", TEXT))
+
+        assert {"POSTGRES_PASSWORD", "REDIS_PASSWORD"} <= required
+        for name in required:
+            assert EXAMPLE[name], name
+
+    def test_every_variable_is_explained(self) -> None:
+        documented = (ROOT / "docs" / "CONFIGURATION.md").read_text()
+
+        for name in sorted(set(re.findall(r"(?<!\$)\$\{(\w+)", TEXT))):
+            assert f"`{name}`" in documented, name
+
+    def test_redis_never_evicts_what_has_no_time_to_live(self) -> None:
+        script = (ROOT / "infra" / "docker" / "redis.sh").read_text()
+
+        (policy,) = re.findall(r"^maxmemory-policy (\S+)$", script, re.MULTILINE)
+        assert policy.startswith("volatile-")
+        assert "appendonly yes" in script
+
+    def test_redis_has_room_for_the_whole_stream_of_clicks(self) -> None:
+        given = _default(SERVICES["redis"]["environment"]["REDIS_MAXMEMORY"])
+        stream: int = Settings.model_fields["click_stream_mib"].default
+
+        assert int(given.removesuffix("mb")) >= 2 * stream
+
+
+def _seconds(value: str) -> int:
+    return int(value.removesuffix("s"))
