@@ -51,7 +51,8 @@ class TestEveryContainer:
         assert service["cap_drop"] == ["ALL"]
         assert service["security_opt"] == ["no-new-privileges:true"]
         assert service["read_only"] is True
-        assert not {"privileged", "cap_add", "network_mode", "pid", "ipc"} & set(service)
+        assert not {"privileged", "cap_add", "pid", "ipc"} & set(service)
+        assert service.get("network_mode", "none") == "none"
         assert "docker.sock" not in str(service)
 
     @every_service
@@ -100,7 +101,7 @@ class TestImages:
         for name, service in SERVICES.items():
             if "build" not in service:
                 assert re.fullmatch(
-                    r"\$\{[A-Z_]+:-[a-z./_-]+:v?\d+\.\d+[\w.-]*\}", service["image"]
+                    r"\$\{[A-Z_]+:-[a-z0-9./_-]+:v?\d+\.\d+[\w.-]*\}", service["image"]
                 ), name
         assert set(re.findall(r"^FROM ([a-z]+:\S+)", DOCKERFILE, re.MULTILINE)) == {
             "python:3.13-slim"
@@ -149,6 +150,11 @@ class TestSettings:
 
         for name in sorted(set(re.findall(r"(?<!\$)\$\{(\w+)", TEXT))):
             assert f"`{name}`" in documented, name
+
+    def test_prometheus_knows_the_runbook_without_a_setting(self) -> None:
+        given = SERVICES["prometheus"]["environment"]["RUNBOOK_URL"]
+
+        assert _default(given) == Settings.model_fields["runbook_url"].default
 
     def test_redis_never_evicts_what_has_no_time_to_live(self) -> None:
         script = (ROOT / "infra" / "docker" / "redis.sh").read_text()
