@@ -1,33 +1,54 @@
 #!/bin/sh
 # Fills in nginx's templates from the environment, then runs nginx or has the running one take
-# them in: `hoplink-nginx run`, `hoplink-nginx reload`.
+# them in: `hoplink-nginx run`, `hoplink-nginx reload`. What the variables mean is in the templates.
 set -eu
 
-export FOLDER=/run/nginx
-export USER=""
-export LISTEN=8080
-# Docker's name server knows the replicas of a service; what it says holds for a second.
-export RESOLVER="resolver 127.0.0.11 valid=1s ipv6=off; resolver_timeout 2s;"
-servers() {
+server() {
     echo "server $1 resolve max_fails=10 fail_timeout=2s;"
 }
-REDIRECTOR_SERVERS=$(servers redirector:8000)
-API_SERVERS=$(servers api:8001)
-REAL_IP_FROM=""
-for proxy in $(echo "${TRUSTED_PROXIES:-}" | tr , ' '); do
-    REAL_IP_FROM="$REAL_IP_FROM set_real_ip_from $proxy;"
-done
-export REDIRECTOR_SERVERS API_SERVERS REAL_IP_FROM
-export MAX_BODY_BYTES="${API_MAX_BODY_BYTES:-1048576}"
-export MAX_BULK_BYTES="${API_MAX_BULK_BYTES:-536870912}"
-export ACCESS_LOG="off"
 
-for name in hoplink.conf nginx.conf; do
+believed() {
+    for proxy in $(echo "$1" | tr , ' '); do
+        echo "set_real_ip_from $proxy;"
+    done
+}
+
+passed_on() {
+    if [ -n "$1" ]; then
+        echo "proxy_set_header $1 \$http_$(echo "$1" | tr A-Z- a-z_);"
+    fi
+}
+
+fill_in() {
     # Only variables in capitals are the template's; the others are nginx's own.
-    variables=$(grep -o '\${[A-Z_]*}' "/etc/hoplink/$name.template" | sort -u | tr '\n' ' ')
-    envsubst "$variables" < "/etc/hoplink/$name.template" > "$FOLDER/$name"
-done
+    variables=$(grep -o '\${[A-Z_]*}' "/etc/hoplink/$1.template" | sort -u | tr '\n' ' ')
+    envsubst "$variables" < "/etc/hoplink/$1.template" > "$FOLDER/$1"
+}
 
+# Below `notice`, what nginx says of a request has the client's address in it.
+case $(echo "${LOG_CLIENT_ADDRESSES:-false}" | tr A-Z a-z) in
+    true | t | yes | y | on | 1) format=hoplink_with_address level=notice ;;
+    *) format=hoplink level=alert ;;
+esac
+
+FOLDER=/run/nginx
+USER=""
+LISTEN=8080
+# Docker's name server knows the replicas of a service; what it says holds for a second.
+RESOLVER="resolver 127.0.0.11 valid=1s ipv6=off; resolver_timeout 2s;"
+REDIRECTOR_SERVERS=$(server redirector:8000)
+API_SERVERS=$(server api:8001)
+REAL_IP_FROM=$(believed "${TRUSTED_PROXIES:-}")
+COUNTRY_HEADER=$(passed_on "${CLICK_COUNTRY_HEADER:-}")
+MAX_BODY_BYTES=${API_MAX_BODY_BYTES:-1048576}
+MAX_BULK_BYTES=${API_MAX_BULK_BYTES:-536870912}
+ACCESS_LOG="/dev/stdout $format buffer=4k flush=1s"
+ERROR_LEVEL=$level
+export FOLDER USER LISTEN RESOLVER REDIRECTOR_SERVERS API_SERVERS REAL_IP_FROM COUNTRY_HEADER
+export MAX_BODY_BYTES MAX_BULK_BYTES ACCESS_LOG ERROR_LEVEL
+
+fill_in hoplink.conf
+fill_in nginx.conf
 case $1 in
     run) exec nginx -e stderr -c "$FOLDER/nginx.conf" ;;
     reload) exec nginx -e stderr -c "$FOLDER/nginx.conf" -s reload ;;

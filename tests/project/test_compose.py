@@ -123,6 +123,35 @@ class TestImages:
         assert not DOCKERFILE.startswith("# syntax")
 
 
+class TestNginx:
+    SCRIPT = (ROOT / "infra" / "docker" / "nginx.sh").read_text()
+
+    def test_every_variable_of_the_templates_is_filled_in(self) -> None:
+        exported = set(
+            re.findall(
+                r"[A-Z_]+", " ".join(re.findall(r"^export (.*)$", self.SCRIPT, re.MULTILINE))
+            )
+        )
+
+        templates = (ROOT / "infra" / "nginx").glob("*.template")
+        assert exported == {
+            name for path in templates for name in re.findall(r"\$\{([A-Z_]+)\}", path.read_text())
+        }
+
+    def test_limits_are_those_of_the_api(self) -> None:
+        defaults = dict(re.findall(r"\$\{(API_\w+):-(\d+)\}", self.SCRIPT))
+
+        assert defaults == {
+            name.upper(): str(Settings.model_fields[name].default)
+            for name in ("api_max_body_bytes", "api_max_bulk_bytes")
+        }
+
+    def test_every_variable_that_it_reads_reaches_it(self) -> None:
+        read = set(re.findall(r"\$\{([A-Z_]+):-", self.SCRIPT))
+
+        assert read == set(SERVICES["nginx"]["environment"])
+
+
 class TestSettings:
     @pytest.mark.parametrize("service", OURS)
     def test_every_one_reaches_every_service(self, service: str) -> None:
