@@ -5,6 +5,7 @@ PYTHON ?= python3
 TEST_WORKERS ?= 2
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
+DRILL_ARGS ?=
 CHAOS_SECONDS ?= 300
 CHAOS_SEED := $(or $(CHAOS_SEED),$(shell date +%s))
 
@@ -13,10 +14,10 @@ SOURCES := $(wildcard services shared infra monitoring seed loadtest tests)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install run test chaos lint format bench bench-api bench-clicks seed docs lock clean
+.PHONY: help install run test chaos lint format bench bench-api bench-clicks seed fire-drill docs lock clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
 
 install: ## make .venv from the locked requirements (the other targets do it when needed)
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
@@ -57,6 +58,9 @@ bench-api: install ## measure creating, importing and listing links (BENCH_ARGS=
 
 seed: install ## load the sample data into the stack that `make run` started
 	@$(VENV)/python -m seed.load
+
+fire-drill: install ## send drill alerts the way of real ones (DRILL_ARGS="--service-down")
+	@$(VENV)/python -m monitoring.fire_drill $(DRILL_ARGS)
 
 docs: install ## write what .env.example and docs/CONFIGURATION.md say of the settings
 	@$(VENV)/python -m infra.settings_docs

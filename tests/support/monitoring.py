@@ -4,6 +4,13 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from pathlib import Path
+
+import httpx
+
+from infra.local.monitoring import ALERTMANAGER, Alertmanager
+from shared.settings import AlertSettings
+from tests.support.processes import ServerProcess
 
 PACKAGES = "apt-get install prometheus prometheus-alertmanager"
 
@@ -27,3 +34,19 @@ def run(*command: object) -> str:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
+
+
+class AlertmanagerProcess(ServerProcess):
+    """Alertmanager with what is rendered from `settings`, which `folder` gets."""
+
+    def __init__(self, folder: Path, port: int, settings: AlertSettings) -> None:
+        self._server = Alertmanager(Path(program(*ALERTMANAGER)), folder, port, settings)
+        self._server.prepare(None)
+        super().__init__("alertmanager", self._server.argv, log=folder.with_suffix(".log"))
+        self.url = f"http://127.0.0.1:{port}"
+
+    def is_ready(self) -> bool:
+        try:
+            return httpx.get(f"{self.url}/-/ready", trust_env=False).status_code == 200
+        except httpx.TransportError:
+            return False
