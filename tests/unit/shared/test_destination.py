@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -86,3 +88,17 @@ def test_a_location_never_breaks_out_of_its_header(path: str) -> None:
     location = destination.to_location(url)
     assert location.startswith(b"https://example.com/")
     assert all(0x20 <= byte < 0x7F for byte in location)
+
+
+@given(st.from_regex(destination.PLAIN, fullmatch=True))
+def test_what_is_let_through_at_a_glance_is_a_url_with_a_host_and_nothing_before_it(
+    url: str,
+) -> None:
+    parts = urlsplit(url)
+    assert parts.scheme in ("http", "https")
+    assert parts.hostname
+    assert parts.port is None or 0 <= parts.port <= 9999
+    assert (parts.username, parts.password) == (None, None)
+    assert url.isascii()
+    assert url.isprintable()
+    assert url == url.strip()
