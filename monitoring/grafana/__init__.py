@@ -1,0 +1,1 @@
+"""Grafana: its data source and dashboards."""
