@@ -20,7 +20,7 @@ from tests.support.stores import ValkeyProcess
 from tests.support.waiting import wait_for
 
 HEARING_BOUND, SILENT_BOUND = 1.0, 3.0
-LINKS, WRITERS, READERS = 120, 6, 3
+LINKS, WRITERS, READERS = 120, 16, 3
 STEADY_SECONDS = 4.0
 
 
@@ -127,7 +127,7 @@ def ground(start_service: StartService, valkey: ValkeyProcess, database_url: str
     return Field(
         valkey,
         redirectors,
-        start_service("api", API_WORKERS="1", API_THREADS="8"),
+        start_service("api", API_WORKERS="1", API_THREADS="20"),
         [start_service("worker") for _ in range(2)],
         add_links(database_url, "link", LINKS),
     )
@@ -139,7 +139,7 @@ def burning(ground: Field, fire: Fire) -> Iterator[None]:
         for _ in range(READERS):
             fire.read(redirector.port, ground.links, pause=0.01)
     for number in range(WRITERS):
-        fire.change(ground.api.port, ground.links[number::WRITERS], pause=0.005)
+        fire.change(ground.api.port, ground.links[number::WRITERS], pause=0.002)
     with fire.burning():
         yield
 
