@@ -14,6 +14,7 @@ Hoplink is ready, after {seconds:.1f} s.
   Front       {front}
   Shorten     curl -s {front}/shorten -H 'Content-Type: application/json' \\
                 -d '{{"url": "https://example.com/"}}'
+  Dashboard   {front}/dashboard
 {monitoring}  Logs        {logs}
   Addresses   {run_file}
   Stop        Ctrl-C; the data stays in {data}

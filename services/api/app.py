@@ -14,6 +14,7 @@ from services.api.bulk import IMPORTS_AT_A_TIME, Bulk
 from services.api.busiest import BusiestLinks
 from services.api.change_publisher import ChangePublisher
 from services.api.connections import Connections
+from services.api.dashboard import Dashboard
 from services.api.events import EventItem, EventList, Events, LinkEvents
 from services.api.importer import Importer
 from services.api.link_writes import LinkWrites
@@ -68,6 +69,7 @@ def create_app(settings: Settings, feed: LogFeed) -> App:
     app.add_route(
         "/ready", Ready(_connections(settings, watchdog, 1, READY_TIMEOUT_SECONDS), redis)
     )
+    app.add_route("/dashboard", Dashboard())
     app.add_route("/logs", Logs(feed, redis))
     app.add_route("/users", UserList(users, lists, limit))
     app.add_route("/users/{user_id:id}", UserItem(users, cache, limit))

@@ -25,6 +25,7 @@ def test_is_ready_within_fifteen_seconds(stack: StackProcess) -> None:
 def test_says_where_everything_is(stack: StackProcess) -> None:
     assert f"Front       {stack.url}" in stack.log.text
     assert "curl -s" in stack.log.text
+    assert f"Dashboard   {stack.url}/dashboard" in stack.log.text
     assert str(stack.data_dir / "logs") in stack.log.text
 
 
@@ -53,6 +54,22 @@ def test_a_new_link_redirects_through_nginx(stack: StackProcess) -> None:
 
     assert answer.status_code == 302
     assert answer.headers["Location"] == "https://example.com/a?b=c#d"
+
+
+def test_the_dashboard_keeps_its_own_policy_through_nginx(stack: StackProcess) -> None:
+    answer = stack.http.get("/dashboard")
+
+    assert answer.status_code == 200
+    (policy,) = answer.headers.get_list("Content-Security-Policy")
+    assert "script-src 'sha256-" in policy
+
+
+def test_an_id_leads_from_an_answer_to_its_entries(stack: StackProcess) -> None:
+    for path, log in (("/users", "api"), ("/users", "nginx"), ("/no-such-code", "nginx")):
+        request_id = stack.http.get(path).headers["X-Request-ID"]
+
+        text = stack.data_dir / "logs" / f"{log}.log"
+        wait_for(lambda: request_id in text.read_text(), f"the entry in {text.name}")  # noqa: B023
 
 
 def test_nothing_but_loopback_is_listened_on(stack: StackProcess) -> None:
