@@ -19,14 +19,10 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-import redis
-
 from infra.local.errors import StackError
 from loadtest import workload
 from loadtest.stack import Redirector, Server, Stack, StackFailed
 from loadtest.wrk import CONNECTIONS, Load, LoadFailed, Wrk, WrkMissing
-from shared import link_cache
-from shared.link_cache import Link
 
 FEW, SOME, MANY = 1_000, 10_000, 1_000_000
 LOCAL_LINKS = 200_000
@@ -35,7 +31,6 @@ NEVER_ASKED_FROM = 100_000
 UNKNOWN_FROM = 2 * MANY
 DRAWS = 4 * MANY
 FULL_SECONDS = 180
-LINK_TTL_SECONDS = 86_400
 
 
 @dataclass(frozen=True)
@@ -175,7 +170,7 @@ class Bench:
         self._progress.show(f"{case.name}: preparing")
         codes = workload.write_codes(self._stack.folder / "codes", case.numbers())
         if case.fill and not self._is_filled:
-            self._fill_redis()
+            self._stack.fill_redis(MANY)
             self._is_filled = True
         nginx, ours = Rounds(), Rounds()
         with (
@@ -237,25 +232,6 @@ class Bench:
         refused = sum(each.load.not_found for each in measured.rounds)
         if refused and not case.name.startswith("unknown"):
             raise LoadFailed(f"{case.name}: {refused} requests were answered by an error")
-
-    def _fill_redis(self) -> None:
-        """Has Redis know every link, the way redirectors fill it."""
-        with redis.Redis.from_url(self._stack.redis.url) as client:
-            look_up = client.register_script(link_cache.GET_OR_LEASE)
-            fill = client.register_script(link_cache.FILL)
-            for first in range(0, MANY, 500):
-                links = {
-                    workload.code(number): Link(number + 1, workload.destination(number).encode())
-                    for number in range(first, first + 500)
-                }
-                token = f"bench:{first}".encode()
-                reply = look_up(args=link_cache.get_or_lease_arguments(token, list(links)))
-                generation = link_cache.read_get_or_lease(list(links), reply).generation
-                fill(
-                    args=link_cache.fill_arguments(
-                        token, generation, links, link_ttl=LINK_TTL_SECONDS, absent_ttl=1
-                    )
-                )
 
 
 def report(case: Case, nginx: Rounds, ours: Rounds) -> str:

@@ -18,6 +18,7 @@ from typing import Self
 
 import psutil
 import psycopg2
+import redis
 
 from infra.local import wheels
 from infra.local.accounts import Account, run_as, unprivileged
@@ -25,10 +26,14 @@ from infra.local.front import Front
 from infra.local.ports import HOST, free_ports, is_listening
 from infra.local.stores import Postgres, Store, Valkey
 from loadtest import workload
+from shared import link_cache
+from shared.link_cache import Link
 from shared.migrations import migrate
 
 ROOT = Path(__file__).resolve().parent.parent
 START_SECONDS = 30
+FILLED_AT_ONCE = 500
+LINK_TTL_SECONDS = 86_400
 STOP_SECONDS = 10
 
 _FIXED = """\
@@ -220,8 +225,8 @@ class Stack:
             self._pin_ourselves()
             self.database = Postgres(self.folder / "postgres", next(self._ports), self.account)
             self.redis = Valkey(self.folder / "redis", next(self._ports), self.account)
-            self._start_store(self.database)
-            self._start_store(self.redis)
+            self.database_server = self._start_store(self.database)
+            self.redis_server = self._start_store(self.redis)
             migrate(self.database.url)
             self.worker = self._start_worker()
             self._kept = self._exits.pop_all()
@@ -251,6 +256,25 @@ class Stack:
         finally:
             connection.close()
             rows.unlink()
+
+    def fill_redis(self, count: int) -> None:
+        """Has Redis know links 0 to `count`, the way redirectors fill it."""
+        with redis.Redis.from_url(self.redis.url) as client:
+            look_up = client.register_script(link_cache.GET_OR_LEASE)
+            fill = client.register_script(link_cache.FILL)
+            for first in range(0, count, FILLED_AT_ONCE):
+                links = {
+                    workload.code(number): Link(number + 1, workload.destination(number).encode())
+                    for number in range(first, min(first + FILLED_AT_ONCE, count))
+                }
+                token = f"bench:{first}".encode()
+                reply = look_up(args=link_cache.get_or_lease_arguments(token, list(links)))
+                generation = link_cache.read_get_or_lease(list(links), reply).generation
+                fill(
+                    args=link_cache.fill_arguments(
+                        token, generation, links, link_ttl=LINK_TTL_SECONDS, absent_ttl=1
+                    )
+                )
 
     @contextmanager
     def redirector(self, **settings: int) -> Iterator[Redirector]:
@@ -309,7 +333,7 @@ class Stack:
             server.wait_until(lambda: is_listening(port))
             yield server
 
-    def _start_store(self, store: Store) -> None:
+    def _start_store(self, store: Store) -> Server:
         store.prepare()
         server = Server(
             store.name,
@@ -321,6 +345,7 @@ class Stack:
         )
         self._exits.enter_context(_running(server))
         server.wait_until(store.is_ready)
+        return server
 
     def _start_worker(self) -> Server:
         port = next(self._ports)

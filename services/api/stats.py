@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
@@ -131,9 +131,9 @@ def _series(
     return {start: found.get(start, (0, 0)) for start in period.starts()}
 
 
-def _names_of_link(database: Database, days: Mapping[str, object]) -> dict[str, Counter[str]]:
+def _names_of_link(database: Database, days: Mapping[str, object]) -> dict[str, dict[str, int]]:
     # A row a day: five times as fast as PostgreSQL takes the JSON apart.
-    names: dict[str, Counter[str]] = {kind: Counter() for kind in KINDS}
+    names: dict[str, dict[str, int]] = {kind: defaultdict(int) for kind in KINDS}
     for texts in database.execute_sql(_NAMES_OF_LINK, days).fetchall():
         for clicks, text in zip(names.values(), texts, strict=True):
             for name, count in orjson.loads(text).items():

@@ -11,7 +11,7 @@ from shared.link_cache import Link
 
 _log = logging.getLogger(__name__)
 
-_SELECT = """
+SELECT = """
 SELECT short_code, id, original_url FROM urls
 WHERE short_code = ANY(%(codes)s) AND is_active
 """
@@ -26,7 +26,7 @@ class LinkStore:
     async def fetch(self, codes: Sequence[str]) -> dict[str, Link | None]:
         """Every one of `codes` with its active link or None; raises postgres.Unreachable."""
         links: dict[str, Link | None] = dict.fromkeys(codes)
-        for code, link_id, original_url in await self._pool.fetch(_SELECT, {"codes": list(codes)}):
+        for code, link_id, original_url in await self._pool.fetch(SELECT, {"codes": list(codes)}):
             try:
                 links[code] = Link(link_id, to_location(original_url))
             except InvalidDestination as error:
