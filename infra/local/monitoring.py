@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import yaml
@@ -63,12 +63,12 @@ class Monitoring:
 
         alertmanager_port = None
         if alertmanager:
-            alertmanager_port = _port(options.alertmanager_port, ports)
+            alertmanager_port = _port(options.alertmanager_port, {options.port}, ports)
             folder = data_dir / Alertmanager.name
             self.servers.append(Alertmanager(alertmanager, folder, alertmanager_port, settings))
             self.said["Alerts"] = f"http://{HOST}:{alertmanager_port}, {said(settings)}"
         if prometheus:
-            port = _port(options.prometheus_port, ports)
+            port = _port(options.prometheus_port, {options.port, alertmanager_port}, ports)
             folder = data_dir / Prometheus.name
             self.servers.append(
                 Prometheus(
@@ -174,8 +174,9 @@ class Prometheus:
         return yaml.safe_dump(config, sort_keys=False)
 
 
-def _port(wanted: int, others: Iterator[int]) -> int:
-    return wanted if is_free(wanted) else next(others)
+def _port(wanted: int, given: Collection[int | None], others: Iterator[int]) -> int:
+    """`wanted`, or another when it is taken, or `given` to what isn't started yet."""
+    return wanted if wanted not in given and is_free(wanted) else next(others)
 
 
 def _static(ports: Sequence[int]) -> dict[str, object]:

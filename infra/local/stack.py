@@ -34,7 +34,8 @@ class Stack:
     """The parts of one stack, from what was asked for. Nothing is started or written yet."""
 
     def __init__(self, options: Options, data_dir: Path, account: Account | None) -> None:
-        ports = free_ports(options.port)
+        wanted = (options.prometheus_port, options.alertmanager_port)
+        ports = (port for port in free_ports(options.port) if port not in wanted)
         self.front_url = f"http://{HOST}:{options.port}"
         self.database = Postgres(data_dir / "postgres", next(ports), account)
         self._redis = Valkey(data_dir / "redis", next(ports), account)

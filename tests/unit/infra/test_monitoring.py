@@ -100,6 +100,16 @@ def test_a_taken_port_is_left_alone(tmp_path: Path, free_port: FreePort) -> None
     assert monitoring.said["Prometheus"] == f"http://{HOST}:7001"
 
 
+def test_a_port_is_given_once(tmp_path: Path, free_port: FreePort) -> None:
+    port = str(free_port())
+
+    monitoring = _monitoring(tmp_path, free_port, PROMETHEUS_PORT=port, ALERTMANAGER_PORT=port)
+    beside = _monitoring(tmp_path, free_port, PROMETHEUS_PORT=port, PORT=port)
+
+    assert len({server.port for server in monitoring.servers}) == 2
+    assert int(port) not in {server.port for server in beside.servers}
+
+
 def test_a_wrong_setting_of_email_is_named(tmp_path: Path, free_port: FreePort) -> None:
     with pytest.raises(StackError, match="ALERT_EMAIL_TO: must look like"):
         _monitoring(tmp_path, free_port, ALERT_EMAIL_TO="nobody")

@@ -1,4 +1,4 @@
-"""A fire drill goes the way of real alerts, through a real Alertmanager, to a mail server."""
+"""Alertmanager as it is set up: what it sends, what it silences, and drills that go its way."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -16,6 +17,7 @@ from tests.support.mail import MailServer, mail_server, text_of
 from tests.support.monitoring import AlertmanagerProcess
 from tests.support.processes import Log, inherited_environ
 from tests.support.services import ROOT
+from tests.support.waiting import wait_for
 
 FreePort = Callable[[], int]
 
@@ -37,6 +39,19 @@ def alertmanager(
 ) -> Iterator[AlertmanagerProcess]:
     settings = AlertSettings.from_env({**mail.settings, "ALERT_INTERVAL_SECONDS": "1"})
     process = AlertmanagerProcess(server_folder / "alertmanager", free_port(), settings)
+    watch_log(process.log)
+    try:
+        yield process.start()
+    finally:
+        process.kill()
+
+
+@pytest.fixture(scope="module")
+def without_email(
+    server_folder: Path, free_port: FreePort, watch_log: Callable[[Log], None]
+) -> Iterator[AlertmanagerProcess]:
+    folder = server_folder / "alertmanager without email"
+    process = AlertmanagerProcess(folder, free_port(), AlertSettings())
     watch_log(process.log)
     try:
         yield process.start()
@@ -77,13 +92,11 @@ def test_drills_arrive_marked_and_are_resolved(
     assert "email is on" in done.stdout
 
 
-def test_one_alert_can_be_drilled_alone(
-    alertmanager: AlertmanagerProcess, mail: MailServer
-) -> None:
-    assert _drill("--url", alertmanager.url, "--service-down").returncode == 0
+def test_one_alert_can_be_drilled_alone(alertmanager: AlertmanagerProcess) -> None:
+    done = _drill("--url", alertmanager.url, "--service-down")
 
-    assert len(mail.emails) == 2
-    assert all("ServiceDown" in email["Subject"] for email in mail.emails)
+    assert done.returncode == 0, done.stdout
+    assert "active in Alertmanager: ServiceDown\n" in done.stdout
 
 
 def test_a_real_alert_has_an_email_of_its_own(
@@ -111,6 +124,55 @@ def test_a_real_alert_has_an_email_of_its_own(
     mail.wait_for("[RESOLVED page] Hoplink: ServiceDown: <b>real</b>")
 
 
+Alert = tuple[str, dict[str, str]]
+
+OUTAGE: Alert = ("ServiceDown", {})
+DRILL: Alert = ("ServiceDown", {"drill": "true"})
+CONSEQUENCES: tuple[Alert, ...] = (
+    ("WorkerInactive", {}),
+    ("BreakerOpen", {"store": "database"}),
+    ("RedirectErrorBudgetFast", {}),
+)
+NO_CONSEQUENCES: tuple[Alert, ...] = (
+    ("HighErrorRate", {}),
+    ("RedisDown", {}),
+    ("BreakerOpen", {"store": "redis"}),
+    ("ServiceMissing", {"job": "api"}),
+)
+
+
+@pytest.mark.parametrize(
+    ("cause", "alert", "silenced"),
+    [
+        *((OUTAGE, alert, True) for alert in CONSEQUENCES),
+        *((OUTAGE, alert, False) for alert in NO_CONSEQUENCES),
+        *((DRILL, alert, False) for alert in CONSEQUENCES),
+        (("HighErrorRate", {}), OUTAGE, False),
+        (("ServiceMissing", {"job": "api"}), ("TargetMissing", {"job": "api"}), True),
+        (("ServiceMissing", {"job": "api"}), ("TargetMissing", {"job": "worker"}), False),
+    ],
+)
+def test_what_follows_from_something_worse_is_silenced(
+    without_email: AlertmanagerProcess,
+    cause: Alert,
+    alert: Alert,
+    silenced: bool,
+) -> None:
+    posted = [{"labels": {"alertname": name, **labels}} for name, labels in (cause, alert)]
+    for one in posted:
+        _post(without_email, one)
+    try:
+        found = wait_for(
+            lambda: [one for one in _alerts(without_email) if one["labels"] == posted[1]["labels"]],
+            "the alert",
+        )
+        assert bool(found[0]["status"]["inhibitedBy"]) is silenced
+    finally:
+        for one in posted:
+            _post(without_email, one | {"endsAt": datetime.now(UTC).isoformat()})
+        wait_for(lambda: not _alerts(without_email), "the alerts to end")
+
+
 def test_a_mail_server_that_refuses_fails_the_drill_and_nothing_stays(
     alertmanager: AlertmanagerProcess, mail: MailServer
 ) -> None:
@@ -125,16 +187,8 @@ def test_a_mail_server_that_refuses_fails_the_drill_and_nothing_stays(
     assert not [alert for alert in _alerts(alertmanager) if "drill" in alert["labels"]]
 
 
-def test_without_email_it_says_so_and_succeeds(
-    server_folder: Path, free_port: FreePort, watch_log: Callable[[Log], None]
-) -> None:
-    folder = server_folder / "alertmanager without email"
-    process = AlertmanagerProcess(folder, free_port(), AlertSettings())
-    watch_log(process.log)
-    try:
-        done = _drill("--url", process.start().url)
-    finally:
-        process.kill()
+def test_without_email_it_says_so_and_succeeds(without_email: AlertmanagerProcess) -> None:
+    done = _drill("--url", without_email.url)
 
     assert done.returncode == 0, done.stdout
     assert "email is off" in done.stdout
@@ -167,7 +221,7 @@ def _post(alertmanager: AlertmanagerProcess, alert: Mapping[str, object]) -> Non
     assert httpx.post(url, json=[alert], trust_env=False).status_code == 200
 
 
-def _alerts(alertmanager: AlertmanagerProcess) -> list[dict[str, dict[str, str]]]:
+def _alerts(alertmanager: AlertmanagerProcess) -> list[dict[str, Any]]:
     url = f"{alertmanager.url}/api/v2/alerts"
-    found: list[dict[str, dict[str, str]]] = httpx.get(url, trust_env=False).json()
+    found: list[dict[str, Any]] = httpx.get(url, trust_env=False).json()
     return found
