@@ -14,10 +14,10 @@ SOURCES := $(wildcard services shared infra monitoring seed loadtest tests)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install run test chaos lint format bench bench-api bench-clicks seed fire-drill docs lock clean
+.PHONY: help install run test e2e loadtest chaos lint format bench bench-api bench-clicks seed fire-drill docs lock clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
 
 install: ## make .venv from the locked requirements (the other targets do it when needed)
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
@@ -30,6 +30,9 @@ run: install ## start everything on PORT (5001), data in DATA_DIR (.data); Ctrl-
 
 test: install ## run all tests against a real PostgreSQL, Valkey and nginx
 	@$(VENV)/python -m pytest -n $(TEST_WORKERS) --dist loadgroup $(PYTEST_ARGS)
+
+e2e: install ## try what users see of the Hoplink at BASE_URL (http://localhost:5001)
+	@E2E_URL="$(or $(BASE_URL),http://localhost:5001)" $(VENV)/python -m pytest tests/e2e/test_site.py $(PYTEST_ARGS)
 
 chaos: install ## look for failures at random, CHAOS_SECONDS (300) a test, from CHAOS_SEED (a new one)
 	@echo "CHAOS_SEED=$(CHAOS_SEED)"
@@ -55,6 +58,9 @@ bench-clicks: install ## measure recording, counting and showing clicks (BENCH_A
 
 bench-api: install ## measure creating, importing and listing links (BENCH_ARGS="--rounds 3")
 	@$(VENV)/python -m loadtest.api_bench $(BENCH_ARGS)
+
+loadtest: install ## load HOST (http://localhost:5001) like SHAPE: smoke, ramp, soak, spike, hot
+	@HOST="$(HOST)" SHAPE="$(SHAPE)" ALLOW_HOST="$(ALLOW_HOST)" $(VENV)/python -m loadtest.run_locust
 
 seed: install ## load the sample data into the stack that `make run` started
 	@$(VENV)/python -m seed.load

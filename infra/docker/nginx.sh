@@ -3,8 +3,10 @@
 # them in: `hoplink-nginx run`, `hoplink-nginx reload`. What the variables mean is in the templates.
 set -eu
 
+# One that stops refuses connections before its address is gone: who was refused three times leaves
+# it alone until the name server has forgotten it.
 server() {
-    echo "server $1 resolve max_fails=10 fail_timeout=2s;"
+    echo "server $1 resolve max_fails=3 fail_timeout=4s;"
 }
 
 believed() {

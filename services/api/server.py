@@ -100,6 +100,12 @@ class Worker(ThreadWorker):  # type: ignore[misc]
     keeping a thread.
     """
 
+    def set_accept_enabled(self, enabled: bool) -> None:
+        """Called with False, among others, when the worker begins to stop."""
+        super().set_accept_enabled(enabled)
+        if not self.alive:
+            self._stop_listening()
+
     def handle(self, conn: Any) -> Any:
         """Called in a thread of the pool: the connection is new or has something to read."""
         if not conn.initialized and not conn.wait_for_data(FIRST_BYTE_SECONDS):
@@ -109,6 +115,19 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         # That of the request before is over; what isn't HTTP never gets one.
         request_ids.CURRENT.set("")
         return super().handle(conn)
+
+    def _stop_listening(self) -> None:
+        """Takes in who has connected already; who comes later is refused, and goes elsewhere.
+
+        gunicorn listens until its last request is answered, without accepting anybody. nginx would
+        send requests to such a connection, see it reset, and not send a POST again.
+        """
+        for listener in self.sockets:
+            connections = -1
+            while self.nr_conns != connections:
+                connections = self.nr_conns
+                self.accept(listener)
+            listener.close()
 
     def handle_error(self, _req: Any, client: Any, _addr: Any, exc: Exception) -> None:
         """Called with what parsing or answering a request raised; the connection is then closed."""

@@ -26,7 +26,7 @@ def _make(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_help_is_the_default_and_lists_every_target() -> None:
-    targets = set(re.findall(r"^([a-z][a-z-]*):", MAKEFILE, re.MULTILINE))
+    targets = set(re.findall(r"^([a-z][a-z0-9-]*):", MAKEFILE, re.MULTILINE))
     phony = set(re.findall(r"^\.PHONY: (.*)$", MAKEFILE, re.MULTILINE)[0].split())
 
     listed = re.findall(r"^make (\S+) +\S", _make().stdout, re.MULTILINE)
