@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from typing import Any
 
@@ -39,6 +40,7 @@ LINKS = {
     "x" * 32: "http://example.net:8080/" + "y" * 500,
 }
 ABSENT = ("nope", "n" * 32)
+_MADE_ID = re.compile(rb"x-request-id: [0-9a-f]{32}")
 DATE = b"Sun, 06 Nov 1994 08:49:37 GMT"
 
 
@@ -135,6 +137,11 @@ class Wire(asyncio.Transport):
         self._reads = True
         self._unread = b""
         protocol.connection_made(self)
+
+    @property
+    def answers(self) -> bytes:
+        """What was received, but for the ids that requests without one got."""
+        return _MADE_ID.sub(b"x-request-id: made", self.received)
 
     async def send(self, data: bytes, *, settle: bool = True) -> None:
         """Sends, and by default waits for all answers that can be given."""
