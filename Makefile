@@ -68,8 +68,9 @@ seed: install ## load the sample data into the stack that `make run` started
 fire-drill: install ## send drill alerts the way of real ones (DRILL_ARGS="--service-down")
 	@$(VENV)/python -m monitoring.fire_drill $(DRILL_ARGS)
 
-docs: install ## write what is generated: settings in their documents, dashboards of Grafana
+docs: install ## write what the documentation says of settings and metrics
 	@$(VENV)/python -m infra.settings_docs
+	@$(VENV)/python -m infra.metrics_docs
 	@$(VENV)/python -m monitoring.grafana.generate
 
 lock: ## pin the requirements anew; UPGRADE=--upgrade takes the newest versions

@@ -31,6 +31,16 @@ LEFT JOIN (
 """
 """Parameters by `read_parameters`. The rows, always at least one, are for `read_changes`."""
 
+BEHIND = """
+SELECT count(*), coalesce(extract(epoch FROM clock_timestamp() - min(created_at)), 0)::float8
+FROM (
+    SELECT created_at FROM change_log
+    WHERE xid >= %(next)s::text::xid8 OR xid = ANY(%(running)s::text[]::xid8[])
+    LIMIT %(limit)s
+) AS log
+"""
+"""How many rows `READ` would give, and the seconds since the oldest of them was written."""
+
 PRUNE = """
 WITH old AS (
     SELECT id FROM change_log

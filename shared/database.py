@@ -43,6 +43,16 @@ class Database(PooledPostgresqlDatabase):  # type: ignore[misc]  # peewee has no
             ),
         )
 
+    @property
+    def in_use(self) -> int:
+        """Connections that threads have now."""
+        return len(self._in_use)
+
+    @property
+    def idle(self) -> int:
+        """Connections that wait for a thread."""
+        return len(self._connections)
+
     def _connect(self) -> Any:
         if time.monotonic() - self._failed_at < RETRY_SECONDS:
             raise OperationalError("PostgreSQL could not be reached a moment ago")

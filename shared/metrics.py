@@ -6,12 +6,30 @@ cost nothing, keep plain numbers and turn them into samples when they are scrape
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.utils import floatToGoString
+
+VERSION = "0.1.0"
+"""Of Hoplink, as in pyproject.toml."""
+
+REDIRECTOR, API, WORKER = "redirector", "api", "worker"
+ALL = (REDIRECTOR, API, WORKER)
+
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+"""Values of the label `method`; any other method is OTHER."""
+OTHER = "OTHER"
+NO_ROUTE = "none"
+"""The route of what leads nowhere, or isn't HTTP."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +41,10 @@ class Declaration:
     help: str
     labels: tuple[str, ...] = ()
     buckets: tuple[float, ...] = ()
+    of: tuple[str, ...] = (REDIRECTOR,)
+    """The services that have it."""
+    together: Literal["livesum", "livemax"] = "livesum"
+    """What a gauge of a server with several processes is, of theirs."""
 
     def counter(self, registry: CollectorRegistry) -> Counter:
         assert self.kind == "counter"
@@ -30,7 +52,9 @@ class Declaration:
 
     def gauge(self, registry: CollectorRegistry) -> Gauge:
         assert self.kind == "gauge"
-        return Gauge(self.name, self.help, self.labels, registry=registry)
+        return Gauge(
+            self.name, self.help, self.labels, registry=registry, multiprocess_mode=self.together
+        )
 
     def histogram(self, registry: CollectorRegistry) -> Histogram:
         assert self.kind == "histogram"
@@ -46,6 +70,87 @@ class Declaration:
 
     def sample(self, value: float) -> Metric:
         return self.samples([((), value)])
+
+    def histogram_samples(
+        self, values: Iterable[tuple[tuple[str, ...], Sequence[int], float]]
+    ) -> Metric:
+        """One histogram for each label values, counts up to each bucket, and sum.
+
+        The last of the counts is that of all observations.
+        """
+        metric = HistogramMetricFamily(self.name, self.help, labels=self.labels)
+        bounds = [*map(floatToGoString, self.buckets), "+Inf"]
+        for labels, counts, total in values:
+            metric.add_metric(labels, list(zip(bounds, counts, strict=True)), total)
+        return metric
+
+
+def known_method(method: str) -> str:
+    """`method` as a label's value."""
+    return method if method in METHODS else OTHER
+
+
+HTTP_REQUESTS = Declaration(
+    "http_requests_total",
+    "counter",
+    "Requests answered, by route, not by path. Unknown methods are OTHER; what leads to no route, "
+    "or is no HTTP, has the route none",
+    ("service", "method", "route", "status"),
+    of=(REDIRECTOR, API),
+)
+HTTP_DURATION = Declaration(
+    "http_request_duration_seconds",
+    "histogram",
+    "Time that the service took for a request, waits on stores included",
+    ("service", "method", "route"),
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+    of=(REDIRECTOR, API),
+)
+DATABASE_UP = Declaration(
+    "database_up",
+    "gauge",
+    "1 if PostgreSQL answered this service when it last asked, which it does every second, else 0",
+    ("service",),
+    of=ALL,
+    together="livemax",
+)
+REDIS_UP = Declaration(
+    "redis_up",
+    "gauge",
+    "1 if Redis took what this service last sent it, which it does every second, else 0",
+    ("service",),
+    of=ALL,
+    together="livemax",
+)
+DATABASE_POOL_CONNECTIONS = Declaration(
+    "hoplink_database_pool_connections",
+    "gauge",
+    "PostgreSQL connections of the pool that requests use, by state (in_use, idle)",
+    ("service", "state"),
+    of=(REDIRECTOR, API),
+)
+DATABASE_POOL_SIZE = Declaration(
+    "hoplink_database_pool_size",
+    "gauge",
+    "Connections that this pool may have",
+    ("service",),
+    of=(REDIRECTOR, API),
+)
+API_CACHE_READS = Declaration(
+    "hoplink_api_cache_reads_total",
+    "counter",
+    "Reads for which the API asked its cache in Redis, by outcome (hit, miss, off: no answer)",
+    ("outcome",),
+    of=(API,),
+)
+BUILD_INFO = Declaration(
+    "hoplink_build_info",
+    "gauge",
+    "Always 1; its labels tell which version runs",
+    ("service", "version"),
+    of=ALL,
+    together="livemax",
+)
 
 
 REDIRECTS = Declaration(
@@ -115,26 +220,44 @@ STORE_FAILURES = Declaration(
     "counter",
     "Calls to a store that failed or took too long",
     ("store",),
+    of=(REDIRECTOR, API),
 )
-DATABASE_CONNECTIONS_IN_USE = Declaration(
-    "hoplink_database_connections_in_use", "gauge", "PostgreSQL connections running a query"
+CHANGE_LOG_PENDING = Declaration(
+    "hoplink_change_log_pending",
+    "gauge",
+    "Changes that the active worker has not yet told Redis of; it counts up to 10,000",
+    of=(WORKER,),
+)
+CHANGE_LOG_AGE = Declaration(
+    "hoplink_change_log_age_seconds",
+    "gauge",
+    "Age of the oldest of them; 0 without any",
+    of=(WORKER,),
 )
 CHANGES_RELAYED = Declaration(
-    "hoplink_changes_relayed_total", "counter", "Changes the worker applied to Redis from the log"
+    "hoplink_changes_relayed_total",
+    "counter",
+    "Changes the worker applied to Redis from the log",
+    of=(WORKER,),
 )
 CHANGES_REWOUND = Declaration(
     "hoplink_changes_rewound_total",
     "counter",
     "Times the worker went back in the log: it just became active, or Redis had lost its tail",
+    of=(WORKER,),
 )
 WORKER_ACTIVE = Declaration(
-    "hoplink_worker_active", "gauge", "1 in the worker that does the work, 0 in those that wait"
+    "hoplink_worker_active",
+    "gauge",
+    "1 in the worker that does the work, 0 in those that wait",
+    of=(WORKER,),
 )
 WORKER_FAILURES = Declaration(
     "hoplink_worker_failures_total",
     "counter",
     "Steps of a job (relay, clicks) that failed and are tried again",
     ("job",),
+    of=(WORKER,),
 )
 CLICKS_ACCEPTED = Declaration(
     "hoplink_clicks_accepted_total", "counter", "Redirects that a redirector answered and counts"
@@ -163,47 +286,64 @@ CLICKS_RECORDED = Declaration(
     "counter",
     "Clicks that the worker recorded, by whose they were (person, bot)",
     ("visitor",),
+    of=(WORKER,),
 )
 CLICKS_SEEN_TWICE = Declaration(
     "hoplink_clicks_seen_twice_total",
     "counter",
     "Clicks found in the stream that were recorded before, and were not counted again",
+    of=(WORKER,),
 )
 CLICKS_LOST = Declaration(
     "hoplink_clicks_lost_total",
     "counter",
     "Clicks that redirectors had handed to Redis and that never came out of it",
+    of=(WORKER,),
 )
 CLICK_ENTRIES_UNREADABLE = Declaration(
     "hoplink_click_entries_unreadable_total",
     "counter",
     "Entries of the click stream that could not be read and were set aside",
+    of=(WORKER,),
 )
 CLICK_PRODUCERS_SILENT = Declaration(
     "hoplink_click_producers_silent_total",
     "counter",
     "Redirectors that were killed, which loses what they had not flushed, or cut off from Redis",
+    of=(WORKER,),
 )
 CLICK_BATCH_SIZE = Declaration(
     "hoplink_click_batch_clicks",
     "histogram",
     "Clicks that one transaction recorded",
     buckets=(1, 10, 100, 1_000, 10_000, 100_000),
+    of=(WORKER,),
 )
 CLICK_BATCH_SECONDS = Declaration(
     "hoplink_click_batch_seconds",
     "histogram",
     "Time to read and record one batch",
     buckets=(0.01, 0.03, 0.1, 0.3, 1, 3, 10),
+    of=(WORKER,),
 )
 CLICK_LAG = Declaration(
     "hoplink_click_lag_seconds",
     "gauge",
     "Age of the oldest click in the stream, as far as the active worker knows; 0 without any",
+    of=(WORKER,),
 )
 CLICK_STREAM_ENTRIES = Declaration(
-    "hoplink_click_stream_entries", "gauge", "Batches in the click stream when last looked at"
+    "hoplink_click_stream_entries",
+    "gauge",
+    "Batches in the click stream when last looked at",
+    of=(WORKER,),
 )
 CLICK_STREAM_BYTES = Declaration(
-    "hoplink_click_stream_bytes", "gauge", "Size of these batches; CLICK_STREAM_MIB is the limit"
+    "hoplink_click_stream_bytes",
+    "gauge",
+    "Size of these batches; CLICK_STREAM_MIB is the limit",
+    of=(WORKER,),
 )
+
+DECLARATIONS = tuple(value for value in vars().values() if isinstance(value, Declaration))
+"""All of them."""

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import falcon
-from prometheus_client import CollectorRegistry
 
 from services.api import errors, import_kinds
 from services.api.bulk import IMPORTS_AT_A_TIME, Bulk
@@ -26,7 +25,8 @@ from services.api.parameters import IdConverter
 from services.api.read_cache import ReadCache
 from services.api.redis_gate import RedisGate
 from services.api.stats import LinkStats, Statistics, UserStats
-from services.api.system import Health, Ready
+from services.api.system import AlertStatus, Health, Metrics, Prometheus, Ready
+from services.api.telemetry import Telemetry
 from services.api.urls import LinkItem, LinkList, Links, Shorten
 from services.api.users import UserItem, UserLinks, UserList, Users
 from shared import metrics
@@ -40,9 +40,9 @@ READY_TIMEOUT_SECONDS = 1.0
 App = falcon.App[Any, Any]
 
 
-def create_app(settings: Settings, feed: LogFeed) -> App:
+def create_app(settings: Settings, feed: LogFeed, telemetry: Telemetry) -> App:
     """The API as a WSGI application, with clients of its own; it connects when it is asked."""
-    registry = CollectorRegistry()
+    registry = telemetry.registry
     redis = RedisGate(
         settings.redis_url.get_secret_value(),
         metrics.STORE_FAILURES.counter(registry).labels("redis"),
@@ -51,14 +51,18 @@ def create_app(settings: Settings, feed: LogFeed) -> App:
     connections = _connections(
         settings, watchdog, settings.api_threads, settings.statement_timeout_ms / 1_000
     )
+    telemetry.gauges.watch(connections.database, settings.api_threads)
     publisher = ChangePublisher(redis)
-    cache = ReadCache(redis)
+    cache = ReadCache(redis, registry)
     lists = Lists(connections, cache, settings.base_url)
     users = Users(connections, publisher)
     links = Links(connections, LinkWrites(connections, publisher), settings.base_url)
     events = Events(connections, publisher)
 
-    around: list[Any] = [Requests(log_addresses=settings.log_client_addresses), Methods()]
+    around: list[Any] = [
+        Requests(telemetry.http, log_addresses=settings.log_client_addresses),
+        Methods(),
+    ]
     app: App = falcon.App(middleware=around, request_type=Request)
     app.req_options.strip_url_path_trailing_slash = True
     app.router_options.converters["id"] = IdConverter
@@ -70,6 +74,12 @@ def create_app(settings: Settings, feed: LogFeed) -> App:
         "/ready", Ready(_connections(settings, watchdog, 1, READY_TIMEOUT_SECONDS), redis)
     )
     app.add_route("/dashboard", Dashboard())
+    app.add_route("/metrics", Metrics(telemetry.monitor))
+    app.add_route(
+        "/alert-status",
+        AlertStatus(telemetry.monitor, email_configured=settings.email_configured),
+    )
+    app.add_route("/prometheus", Prometheus(telemetry.exposed))
     app.add_route("/logs", Logs(feed, redis))
     app.add_route("/users", UserList(users, lists, limit))
     app.add_route("/users/{user_id:id}", UserItem(users, cache, limit))

@@ -26,7 +26,7 @@ class Connections:
     def __init__(
         self, database: Database, watchdog: Watchdog, *, statement_timeout_seconds: float
     ) -> None:
-        self._database = database
+        self.database = database
         self._watchdog = watchdog
         self._limit = statement_timeout_seconds + GRACE_SECONDS
         self._is_lost = False
@@ -57,15 +57,15 @@ class Connections:
     @contextmanager
     def _connected(self, limit_seconds: float) -> Iterator[Database]:
         try:
-            self._database.connect()
+            self.database.connect()
         except OperationalError:
             self._is_lost = True
             raise
-        connection = self._database.connection()
+        connection = self.database.connection()
         try:
             with self._watchdog.limit(connection, limit_seconds):
-                yield self._database
+                yield self.database
         finally:
             # psycopg2 closes a connection that breaks; every other error is an answer, too.
             self._is_lost = bool(connection.closed)
-            self._database.close()
+            self.database.close()

@@ -9,22 +9,20 @@ from typing import Any
 
 import falcon
 
+from services.api.metrics import HttpMetrics
 from shared import request_ids
+from shared.live_stats import MONITORING
 from shared.logging import REQUESTS
-
-MONITORING = frozenset(
-    f"/{word}"
-    for word in ("alert-status", "dashboard", "health", "logs", "metrics", "prometheus", "ready")
-)
-"""Routes that are asked all the time: their successes are no news, and /logs leaves them out."""
+from shared.metrics import NO_ROUTE
 
 _log = logging.getLogger(REQUESTS)
 
 
 class Requests:
-    """Gives each request an id, nginx's if it came with one, and logs how it went."""
+    """Gives each request an id, nginx's if it came with one; counts and logs how it went."""
 
-    def __init__(self, *, log_addresses: bool) -> None:
+    def __init__(self, counts: HttpMetrics, *, log_addresses: bool) -> None:
+        self._counts = counts
         self._log_addresses = log_addresses
 
     def process_request(self, req: falcon.Request, _resp: falcon.Response) -> None:
@@ -41,18 +39,22 @@ class Requests:
     ) -> None:
         resp.set_header(request_ids.HEADER, request_ids.CURRENT.get())
         status = resp.status_code
+        route = route_of(req.uri_template)
+        seconds = time.perf_counter() - req.context.began
+        self._counts.answered(req.method, route, status, seconds)
         entry: dict[str, object] = {
             "method": req.method,
-            "route": route_of(req.uri_template),
+            "route": route,
             "path": req.path,
             "status": status,
-            "duration_ms": round((time.perf_counter() - req.context.began) * 1_000, 1),
+            "duration_ms": round(seconds * 1_000, 1),
         }
         if self._log_addresses:
             # Of the client, as nginx has it, which overwrites this header.
             entry["client"] = req.get_header("X-Forwarded-For", default=req.remote_addr)
         if status < 500:
-            entry["unfed"] = req.uri_template in MONITORING
+            # They are asked all the time: their successes are no news, and /logs leaves them out.
+            entry["unfed"] = route in MONITORING
             _log.info("request", extra=entry)
         else:
             _log.warning("request", extra=entry)
@@ -61,7 +63,7 @@ class Requests:
 @cache
 def route_of(template: str | None) -> str:
     """A route as people write it: `/users/{user_id}`; `none` for a path that leads nowhere."""
-    return "none" if template is None else template.replace(":id}", "}")
+    return NO_ROUTE if template is None else template.replace(":id}", "}")
 
 
 class Request(falcon.Request):

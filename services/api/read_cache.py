@@ -17,7 +17,10 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterable
 
+from prometheus_client import CollectorRegistry
+
 from services.api.redis_gate import RedisGate, RedisUnavailable
+from shared import metrics
 
 LIFE_MS = 2_000
 GENERATION_LIFE_MS = 5 * LIFE_MS
@@ -72,8 +75,10 @@ def new_generation() -> str:
 class ReadCache:
     """Asks Redis first, if Redis answers."""
 
-    def __init__(self, redis: RedisGate) -> None:
+    def __init__(self, redis: RedisGate, registry: CollectorRegistry | None = None) -> None:
         self._redis = redis
+        reads = metrics.API_CACHE_READS.counter(registry or CollectorRegistry())
+        self._hits, self._misses, self._off = map(reads.labels, ("hit", "miss", "off"))
 
     def answer(self, question: str, subjects: Iterable[str], read: Callable[[], bytes]) -> bytes:
         """What `read` returns, or returned at most two seconds ago; its exceptions pass.
@@ -83,9 +88,12 @@ class ReadCache:
         try:
             name, dies, kept = self._redis.call("EVAL", LOOK, 0, question, *subjects)
         except RedisUnavailable:
+            self._off.inc()
             return read()
         if kept is not None:
+            self._hits.inc()
             return bytes(kept)
+        self._misses.inc()
         answer = read()
         if len(answer) <= MAX_ANSWER_BYTES:
             self._keep(name, dies, answer)

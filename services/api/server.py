@@ -23,9 +23,13 @@ from gunicorn.workers.gthread import _DEFER, ThreadWorker
 
 from services.api import errors
 from services.api.app import create_app
+from services.api.metrics import HttpMetrics
+from services.api.shared_numbers import SharedNumbers
+from services.api.telemetry import Telemetry
 from shared import request_ids
 from shared.log_feed import LogFeed
 from shared.logging import JsonLines
+from shared.metrics import NO_ROUTE, OTHER
 from shared.settings import Settings
 
 KEEP_ALIVE_SECONDS = 75
@@ -54,9 +58,13 @@ _OUR_FAULT = (InvalidResponseHeader, InvalidResponseHeaderName)
 class Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
     """A master in the foreground that keeps API_WORKERS processes of API_THREADS threads alive."""
 
-    def __init__(self, settings: Settings, log: JsonLines) -> None:
+    def __init__(self, settings: Settings, log: JsonLines, *, metered: bool = True) -> None:
         self._settings = settings
         self._log = log
+        self._metered = metered
+        self._numbers = SharedNumbers()
+        self.http: HttpMetrics | None = None
+        """Of the worker process that this is."""
         super().__init__()
 
     def load_config(self) -> None:
@@ -73,6 +81,7 @@ class Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
             "loglevel": self._settings.log_level.lower(),
             "errorlog": None,
             "control_socket_disable": True,
+            **self._hooks(),
         }
         for name, value in options.items():
             self.cfg.set(name, value)
@@ -81,8 +90,40 @@ class Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
         """Runs in each worker process, so that none shares a connection or lacks a thread."""
         feed = LogFeed(self._settings.redis_url.get_secret_value(), self._log)
         feed.start()
-        self.cfg.set("worker_exit", lambda _master, _worker: feed.close())
-        return create_app(self._settings, feed)
+        telemetry = Telemetry(
+            self._settings, exposed=self._numbers.registry(), metered=self._metered
+        )
+        telemetry.start()
+        self.http = telemetry.http
+        self.cfg.set("worker_exit", lambda _master, _worker: _close(feed, telemetry))
+        return create_app(self._settings, feed, telemetry)
+
+    def _hooks(self) -> dict[str, Any]:
+        """Give each process a place for its metrics."""
+
+        def pre_fork(_master: Any, worker: Any) -> None:
+            worker.slot = self._numbers.take()
+
+        def post_fork(_master: Any, worker: Any) -> None:
+            self._numbers.enter(worker.slot)
+
+        def child_exit(_master: Any, worker: Any) -> None:
+            self._numbers.free(worker.slot)
+
+        def on_exit(_master: Any) -> None:
+            self._numbers.remove()
+
+        return {
+            "pre_fork": pre_fork,
+            "post_fork": post_fork,
+            "child_exit": child_exit,
+            "on_exit": on_exit,
+        }
+
+
+def _close(feed: LogFeed, telemetry: Telemetry) -> None:
+    telemetry.close()
+    feed.close()
 
 
 class Log(Logger):  # type: ignore[misc]
@@ -138,6 +179,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         else:
             status, message = http.HTTPStatus.INTERNAL_SERVER_ERROR, "internal error"
             self.log.error("request failed outside the application", exc_info=exc)
+        if self.app.http is not None:
+            self.app.http.answered(OTHER, NO_ROUTE, status.value, 0.0)
         body = errors.body(message)
         head = (
             f"HTTP/1.1 {status.value} {status.phrase}\r\nConnection: close\r\n"

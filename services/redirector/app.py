@@ -20,13 +20,14 @@ from services.redirector.changes import ChangeFeed
 from services.redirector.click_shipper import ClickShipper
 from services.redirector.clicks import ClickLog
 from services.redirector.fast_lane import FastLane
+from services.redirector.http_counts import SERVICE, HttpCounts, Turns
 from services.redirector.link_store import LinkStore
 from services.redirector.local_cache import LocalCache
-from services.redirector.metrics import RedirectorCollector
+from services.redirector.metrics import DatabaseProbe, RedirectorCollector
 from services.redirector.postgres import Pool
 from services.redirector.protocol import STATE_KEY, Connections
 from services.redirector.remote_cache import RemoteCache
-from services.redirector.resolver import Resolver
+from services.redirector.resolver import Resolver, Tier
 from services.redirector.routes import (
     Redirect,
     Shortcut,
@@ -35,6 +36,7 @@ from services.redirector.routes import (
     routes,
     server_error,
 )
+from shared.live_stats import LiveStats, Totals
 from shared.settings import Settings
 
 _NAME = "hoplink-redirector"
@@ -42,8 +44,11 @@ CLICKS_AT_EXIT_SECONDS = 3.0
 """Longest wait for Redis to take the last clicks."""
 
 
-def create_app(settings: Settings) -> Starlette:
-    """The redirector as an ASGI application. It connects to nothing before its lifespan starts."""
+def create_app(settings: Settings, *, metered: bool = True) -> Starlette:
+    """The redirector as an ASGI application. It connects to nothing before its lifespan starts.
+
+    Unless it is `metered`, requests are not counted, to find out what counting costs.
+    """
     # Look-ups have theirs, each batch of PostgreSQL may fill with one, and one probes.
     redis = _redis(
         settings,
@@ -88,17 +93,36 @@ def create_app(settings: Settings) -> Starlette:
         clock=time.monotonic,
     )
     click_log = clicks if settings.record_clicks else None
-    lane = FastLane(local, feed, click_log)
+    counts = HttpCounts()
+    lane = FastLane(local, feed, click_log, Turns(counts) if metered else None)
     connections = Connections(
         lane,
         limit=settings.redirector_max_connections,
         idle_seconds=settings.redirector_keep_alive_seconds,
+        counts=counts,
     )
+    probe = DatabaseProbe(lookups.ping)
     registry = CollectorRegistry()
+    system = System(registry, database_breaker, redis_breaker)
+
+    def totals() -> Totals:
+        found = {str(tier): resolver.answers["found", tier] for tier in Tier}
+        found[Tier.LOCAL] += lane.hits
+        return counts.totals(found)
+
+    live = LiveStats(
+        settings.redis_url.get_secret_value(),
+        SERVICE,
+        totals,
+        lambda: {"ready": system.serving, "database_up": probe.is_up},
+    )
     registry.register(
         RedirectorCollector(
             resolver=resolver,
             lane=lane,
+            counts=counts,
+            probe=probe,
+            live=live,
             connections=connections,
             local=local,
             feed=feed,
@@ -107,7 +131,6 @@ def create_app(settings: Settings) -> Starlette:
             shipper=shipper,
         )
     )
-    system = System(registry, database_breaker, redis_breaker)
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[dict[str, Connections]]:
@@ -118,7 +141,9 @@ def create_app(settings: Settings) -> Starlette:
                 tasks.create_task(redis_breaker.watch(remote.probe)),
                 tasks.create_task(database_breaker.watch(lookups.ping)),
                 tasks.create_task(shipper.run()),
+                tasks.create_task(probe.watch()),
             ]
+            live.start()
             system.serving = True
             yield {STATE_KEY: connections}
             system.serving = False
@@ -126,6 +151,7 @@ def create_app(settings: Settings) -> Starlette:
             for task in background:
                 task.cancel()
         await shipper.close(CLICKS_AT_EXIT_SECONDS)
+        await asyncio.to_thread(live.close)
         lookups.close()
         log_pool.close()
         await redis.aclose()
@@ -135,7 +161,7 @@ def create_app(settings: Settings) -> Starlette:
     redirect = Redirect(resolver, click_log)
     app = Starlette(
         routes=routes(redirect, system),
-        middleware=[Middleware(Shortcut, redirect)],
+        middleware=[Middleware(Shortcut, redirect, counts if metered else None)],
         lifespan=lifespan,
         exception_handlers={HTTPException: http_exception, Exception: server_error},
     )

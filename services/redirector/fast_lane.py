@@ -13,6 +13,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from services.redirector.changes import ChangeFeed
 from services.redirector.clicks import ClickLog
+from services.redirector.http_counts import Turns
 from services.redirector.local_cache import LocalCache
 from shared.short_codes import MAX_LENGTH
 
@@ -60,10 +61,17 @@ class Inspector:
 
 
 class FastLane:
-    """Answers from the local cache, and the count of them."""
+    """Answers from the local cache, and the count of them; `turns` tells how long they took."""
 
-    def __init__(self, local: LocalCache, feed: ChangeFeed, clicks: ClickLog | None = None) -> None:
+    def __init__(
+        self,
+        local: LocalCache,
+        feed: ChangeFeed,
+        clicks: ClickLog | None = None,
+        turns: Turns | None = None,
+    ) -> None:
         self.hits = 0
+        self._turns = turns
         self._clicks = clicks
         self._links = local.links
         self._feed = feed
@@ -90,6 +98,13 @@ class FastLane:
             return None
         entry.visited = True
         self.hits += 1
+        turns = self._turns
+        if turns is not None:
+            turns.hits += 1
+            if start == 6:
+                turns.heads += 1
+            if not turns.is_open:
+                turns.open()
         if self._clicks is not None:
             self._clicks.take_down(entry.link_id, data)
         if default_headers is not self._default_headers:

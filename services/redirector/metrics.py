@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
+import psycopg2
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
@@ -11,11 +14,40 @@ from services.redirector.breaker import Breaker
 from services.redirector.changes import ChangeFeed
 from services.redirector.click_shipper import ClickShipper
 from services.redirector.fast_lane import FastLane
+from services.redirector.http_counts import SERVICE, HttpCounts
 from services.redirector.local_cache import LocalCache
-from services.redirector.postgres import Pool
+from services.redirector.postgres import Pool, Unreachable
 from services.redirector.protocol import Connections
 from services.redirector.resolver import Resolver, Tier
 from shared import metrics
+from shared.live_stats import LiveStats
+
+PROBE_SECONDS = 1.0
+PROBE_TIMEOUT_SECONDS = 2.0
+
+_log = logging.getLogger(__name__)
+
+
+class DatabaseProbe:
+    """Whether PostgreSQL answers, found out beside the requests."""
+
+    def __init__(self, ping: Callable[[], Awaitable[object]]) -> None:
+        """`ping` raises what a Pool does."""
+        self.is_up = False
+        self._ping = ping
+
+    async def watch(self) -> None:
+        """Asks PostgreSQL every second, for ever."""
+        while True:
+            try:
+                async with asyncio.timeout(PROBE_TIMEOUT_SECONDS):
+                    await self._ping()
+            except (Unreachable, psycopg2.Error, TimeoutError) as error:
+                _log.debug("PostgreSQL does not answer", extra={"reason": repr(error)})
+                self.is_up = False
+            else:
+                self.is_up = True
+            await asyncio.sleep(PROBE_SECONDS)
 
 
 class RedirectorCollector(Collector):
@@ -24,6 +56,9 @@ class RedirectorCollector(Collector):
         *,
         resolver: Resolver,
         lane: FastLane,
+        counts: HttpCounts,
+        probe: DatabaseProbe,
+        live: LiveStats,
         connections: Connections,
         local: LocalCache,
         feed: ChangeFeed,
@@ -32,7 +67,10 @@ class RedirectorCollector(Collector):
         shipper: ClickShipper,
     ) -> None:
         self._resolver = resolver
+        self._counts = counts
         self._lane = lane
+        self._probe = probe
+        self._live = live
         self._connections = connections
         self._local = local
         self._feed = feed
@@ -41,6 +79,7 @@ class RedirectorCollector(Collector):
         self._shipper = shipper
 
     def collect(self) -> Iterable[Metric]:
+        yield from self._counts.collect()
         answers = self._resolver.answers.copy()
         answers["found", Tier.LOCAL] += self._lane.hits
         yield metrics.REDIRECTS.samples(answers.items())
@@ -65,7 +104,13 @@ class RedirectorCollector(Collector):
         yield metrics.STORE_FAILURES.samples(
             ((breaker.store,), breaker.failures) for breaker in self._breakers
         )
-        yield metrics.DATABASE_CONNECTIONS_IN_USE.sample(self._pool.in_use)
+        yield metrics.DATABASE_POOL_CONNECTIONS.samples(
+            [((SERVICE, "in_use"), self._pool.in_use), ((SERVICE, "idle"), self._pool.idle)]
+        )
+        yield metrics.DATABASE_POOL_SIZE.samples([((SERVICE,), self._pool.size)])
+        yield metrics.DATABASE_UP.samples([((SERVICE,), self._probe.is_up)])
+        yield metrics.REDIS_UP.samples([((SERVICE,), self._live.redis_up)])
+        yield metrics.BUILD_INFO.samples([((SERVICE, metrics.VERSION), 1)])
         yield metrics.CLICKS_ACCEPTED.sample(self._shipper.accepted)
         yield metrics.CLICKS_FLUSHED.sample(self._shipper.flushed)
         yield metrics.CLICKS_DROPPED.sample(self._shipper.dropped)

@@ -95,6 +95,7 @@ class Pool:
         self._statement_timeout_ms = statement_timeout_ms
         self._idle: list[Connection] = []
         self._slots = asyncio.Semaphore(size)
+        self.size = size
         self.in_use = 0
 
     async def fetch(self, query: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
@@ -114,6 +115,11 @@ class Pool:
                 return await self._fetch_on(await self._open(), query, parameters)
             finally:
                 self.in_use -= 1
+
+    @property
+    def idle(self) -> int:
+        """Connections that wait for a query."""
+        return len(self._idle)
 
     async def ping(self) -> None:
         """Raises Unreachable."""

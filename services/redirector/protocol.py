@@ -17,6 +17,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from uvicorn.server import ServerState
 
 from services.redirector.fast_lane import FastLane, Headers, head
+from services.redirector.http_counts import HttpCounts
+from shared.metrics import NO_ROUTE, OTHER
 
 STATE_KEY = "connections"
 """Where the lifespan state holds the Connections."""
@@ -49,8 +51,16 @@ _BETWEEN = Stage.BETWEEN
 class Connections:
     """What the connections of a process share: the fast lane, their limit, the idle sweep."""
 
-    def __init__(self, lane: FastLane, *, limit: int, idle_seconds: int) -> None:
+    def __init__(
+        self,
+        lane: FastLane,
+        *,
+        limit: int,
+        idle_seconds: int,
+        counts: HttpCounts | None = None,
+    ) -> None:
         self.lane = lane
+        self.counts = counts
         self.open: set[RedirectorProtocol] = set()
         self.refused = 0
         """Connections beyond the limit, since the start."""
@@ -97,6 +107,7 @@ class RedirectorProtocol(HttpToolsProtocol):
             retry = (b"retry-after", b"%d" % RETRY_AFTER_SECONDS)
             default_headers = self.server_state.default_headers
             transport.write(_error(503, "too many connections", [*default_headers, retry]))
+            self._count_refusal(503)
             transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -199,7 +210,13 @@ class RedirectorProtocol(HttpToolsProtocol):
             return
         if not answered:
             self.transport.write(_error(status, message, self.server_state.default_headers))
+            self._count_refusal(status)
         self.transport.close()
+
+    def _count_refusal(self, status: int) -> None:
+        """What never becomes a request takes no time worth counting."""
+        if self._connections.counts is not None:
+            self._connections.counts.add(OTHER, NO_ROUTE, status, 0.0)
 
     def _close_if_idle(self) -> None:
         if self._stage is Stage.BETWEEN and not self._is_responding():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import socket
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,16 +16,18 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.redirector.breaker import Breaker
 from services.redirector.clicks import ClickLog
+from services.redirector.http_counts import REDIRECT_ROUTE, HttpCounts
 from services.redirector.resolver import Resolver, Unavailable
 from shared import request_ids
+from shared.metrics import NO_ROUTE
 from shared.short_codes import is_possible
 
 RETRY_AFTER_SECONDS = 1
-REDIRECT_ROUTE = "/{short_code}"
+SYSTEM_ROUTES = ("/health", "/ready", "/prometheus")
 
 _log = logging.getLogger(__name__)
 
@@ -41,15 +44,16 @@ class Redirect:
         self._clicks = clicks
         self._absent = failure(404, "no such link")
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> int:
+        """Returns the status of the answer."""
         try:
             entry = await self._resolver.resolve(scope["path_params"]["short_code"])
         except Unavailable as error:
             await self._unavailable(str(error), scope)(scope, receive, send)
-            return
+            return 503
         if entry is None:
             await self._absent(scope, receive, send)
-            return
+            return 404
         if self._clicks is not None:
             self._clicks.take_down_headers(
                 entry.link_id, scope["headers"], is_head=scope["method"] == "HEAD"
@@ -57,6 +61,7 @@ class Redirect:
         headers = [(b"location", entry.location), (b"content-length", b"0")]
         await send({"type": "http.response.start", "status": 302, "headers": headers})
         await send({"type": "http.response.body"})
+        return 302
 
     @staticmethod
     def _unavailable(reason: str, scope: Scope) -> Response:
@@ -71,26 +76,56 @@ class Shortcut:
     """Middleware that brings requests for what may be a short code to `redirect` at once.
 
     Starlette's routes lead there as well, but looking for the way takes a seventh of a Redis hit.
+    What passes here is counted; the fast lane counts for itself.
     """
 
-    def __init__(self, app: ASGIApp, redirect: Redirect) -> None:
+    def __init__(self, app: ASGIApp, redirect: Redirect, counts: HttpCounts | None = None) -> None:
         self._app = app
         self._redirect = redirect
+        self._counts = counts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            if scope["type"] == "http" and scope["method"] in ("GET", "HEAD"):
-                code = scope["path"][1:].removesuffix("/")
-                if is_possible(code):
-                    scope["path_params"] = {"short_code": code}
-                    await self._redirect(scope, receive, send)
-                    return
+        if scope["type"] != "http":
             await self._app(scope, receive, send)
+            return
+        began = time.perf_counter()
+        status = 500
+        try:
+            status = await self._answer(scope, receive, send)
         except Exception:
-            if scope["type"] == "http":
-                # For the log entry and the answer, which are made further out.
-                _note_request_id(scope)
+            # For the log entry and the answer, which are made further out.
+            _note_request_id(scope)
             raise
+        finally:
+            if self._counts is not None:
+                seconds = time.perf_counter() - began
+                self._counts.add(scope["method"], route_of(scope), status, seconds)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> int:
+        """Returns the status of the answer."""
+        if scope["method"] in ("GET", "HEAD"):
+            code = scope["path"][1:].removesuffix("/")
+            if is_possible(code):
+                scope["path_params"] = {"short_code": code}
+                return await self._redirect(scope, receive, send)
+        status = 500
+
+        async def watched_send(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        await self._app(scope, receive, watched_send)
+        return status
+
+
+def route_of(scope: Scope) -> str:
+    """The route that a request was answered by; `none` if it led nowhere."""
+    if "short_code" in scope.get("path_params", ()):
+        return REDIRECT_ROUTE
+    path = str(scope["path"]).removesuffix("/")
+    return path if path in SYSTEM_ROUTES else NO_ROUTE
 
 
 @dataclass
@@ -121,10 +156,9 @@ class System:
 
 def routes(redirect: Redirect, system: System) -> list[Route]:
     """Each with and without a slash at its end."""
+    handlers = (system.health, system.ready, system.prometheus)
     endpoints: dict[str, Callable[..., Any]] = {
-        "/health": system.health,
-        "/ready": system.ready,
-        "/prometheus": system.prometheus,
+        **dict(zip(SYSTEM_ROUTES, handlers, strict=True)),
         REDIRECT_ROUTE: redirect,
     }
     return [

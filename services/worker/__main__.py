@@ -17,6 +17,7 @@ from services.worker.change_relay import ChangeRelay
 from services.worker.click_recorder import ClickRecorder
 from services.worker.click_store import ClickStore
 from services.worker.health import serve
+from services.worker.telemetry import Telemetry
 from services.worker.worker import Worker
 from shared import logging
 from shared.log_feed import LogFeed
@@ -43,6 +44,7 @@ def main() -> int:
     try:
         with (
             feed.running(),
+            Telemetry(settings, worker, registry).running(),
             serve(settings.worker_host, settings.worker_port, worker, registry),
         ):
             worker.run()

@@ -20,6 +20,8 @@ INTERVAL_SECONDS = 0.25
 """Between two heartbeats; redirectors poll after a second without one."""
 READ_LIMIT = 100_000
 """Changes that one step applies. After more of them Redis is emptied: that is less work."""
+COUNT_LIMIT = 10_000
+"""Changes that are counted while Redis is away."""
 CHUNK = 1_000
 """Codes that one script deletes, and one message names: Redis serves nobody else meanwhile."""
 
@@ -41,10 +43,14 @@ class ChangeRelay:
         self._advance: Any = redis.register_script(link_cache.ADVANCE)
         self._invalidate: Any = redis.register_script(link_cache.INVALIDATE)
         self._at: Position | None = None
+        self._waits_since: Snapshot | None = None
+        """For a worker that has never reached Redis."""
         self._nonce = secrets.token_hex(8)
         self._count = itertools.count()
         self._relayed = metrics.CHANGES_RELAYED.counter(registry)
         self._rewound = metrics.CHANGES_REWOUND.counter(registry)
+        self._pending = metrics.CHANGE_LOG_PENDING.gauge(registry)
+        self._age = metrics.CHANGE_LOG_AGE.gauge(registry)
 
     def step(self, fetch: Fetch) -> None:
         """Brings Redis up to date and sends a heartbeat. Raises redis-py's and psycopg2's errors.
@@ -77,6 +83,23 @@ class ChangeRelay:
         if self._advance(args=arguments, client=redis):
             self._at = to
             self._relayed.inc(len(changes.codes))
+            self.rest()
+
+    def look(self, fetch: Fetch) -> None:
+        """Finds out what waits for Redis, which does not answer. Raises psycopg2's errors."""
+        if self._waits_since is None:
+            self._waits_since = Snapshot.read(fetch(change_log.NOW, {})[0][0])
+        since = self._waits_since if self._at is None else self._at.snapshot
+        rows = fetch(change_log.BEHIND, change_log.read_parameters(since, limit=COUNT_LIMIT))
+        ((count, seconds),) = rows
+        self._pending.set(min(count, COUNT_LIMIT))
+        self._age.set(seconds)
+
+    def rest(self) -> None:
+        """Nothing waits, or another worker knows what does."""
+        self._waits_since = None
+        self._pending.set(0)
+        self._age.set(0)
 
     def _position(self, redis: Redis) -> Position | None:
         value: Any = redis.get(link_cache.POSITION)

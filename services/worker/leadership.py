@@ -31,10 +31,6 @@ class Candidate:
         rows = self.fetch("SELECT pg_try_advisory_lock(%(lock)s)", {"lock": LOCK})
         return bool(rows[0][0])
 
-    def stay(self) -> None:
-        """Keeps the session from ending for idleness. Raises psycopg2.Error."""
-        self.fetch("SELECT 1", {})
-
     def fetch(self, query: str, parameters: dict[str, Any]) -> list[tuple[Any, ...]]:
         """Runs a query in a transaction of its own. Raises psycopg2.Error."""
         with (

@@ -112,6 +112,7 @@ class Worker:
                         self._work(me)
                 finally:
                     self.is_active = False
+                    self._relay.rest()
                 return
             self._stop.wait(STANDBY_SECONDS)
 
@@ -122,7 +123,7 @@ class Worker:
             except RedisError as error:
                 self._failures.labels("relay").inc()
                 self.redis.failed(error)
-                me.stay()
+                self._relay.look(me.fetch)
             else:
                 self.redis.answered()
             if self._clock() >= self._prune_at:

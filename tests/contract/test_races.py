@@ -14,6 +14,7 @@ from peewee import InternalError
 
 from services.api.app import create_app
 from services.api.importer import Importer
+from services.api.telemetry import Telemetry
 from services.api.users import Users
 from shared import short_codes
 from shared.log_feed import LogFeed
@@ -30,7 +31,7 @@ CSV = {"content-type": "text/csv"}
 def client(database_url: str, redis_url: str) -> falcon.testing.TestClient:
     settings = Settings.from_env({"DATABASE_URL": database_url, "REDIS_URL": redis_url})
     feed = LogFeed(redis_url, JsonLines(sys.stdout, RepeatLimit()))
-    return falcon.testing.TestClient(create_app(settings, feed))
+    return falcon.testing.TestClient(create_app(settings, feed, Telemetry(settings)))
 
 
 @pytest.fixture
