@@ -58,14 +58,17 @@ class MailServer:
             "ALERT_EMAIL_TO": "sre@example.com, boss@example.com",
         }
 
+    def has(self, subject: str) -> bool:
+        """Whether there is an email whose subject begins so."""
+        return bool(self._found(subject))
+
     def wait_for(self, subject: str, *, seconds: float = 30) -> EmailMessage:
         """The first email whose subject begins so."""
-        found = wait_for(
-            lambda: [email for email in self.emails if email["Subject"].startswith(subject)],
-            f"an email {subject!r}",
-            seconds=seconds,
-        )
+        found = wait_for(lambda: self._found(subject), f"an email {subject!r}", seconds=seconds)
         return found[0]
+
+    def _found(self, subject: str) -> list[EmailMessage]:
+        return [email for email in self.emails if email["Subject"].startswith(subject)]
 
 
 @contextmanager

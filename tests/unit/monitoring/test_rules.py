@@ -1,0 +1,76 @@
+"""The rules of Prometheus: what promtool says of them, and what they share with the rest."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.support.monitoring import run
+
+ROOT = Path(__file__).resolve().parents[3]
+PROMETHEUS = ROOT / "monitoring" / "prometheus"
+RULES = sorted((PROMETHEUS / "rules").glob("*.yml"))
+TESTS = sorted((PROMETHEUS / "tests").glob("*.yml"))
+RUNBOOK = (ROOT / "docs" / "RUNBOOK.md").read_text()
+INHIBITION = (ROOT / "monitoring" / "alertmanager" / "alertmanager.yml.template").read_text()
+
+
+def _rules() -> Iterator[dict[str, Any]]:
+    for path in RULES:
+        for group in yaml.safe_load(path.read_text())["groups"]:
+            yield from group["rules"]
+
+
+ALERTS = {rule["alert"]: rule for rule in _rules() if "alert" in rule}
+
+
+def test_promtool_accepts_rules_and_configuration() -> None:
+    run("promtool", "check", "config", PROMETHEUS / "prometheus.yml")
+
+
+def test_the_rules_pass_their_own_tests() -> None:
+    run("promtool", "test", "rules", *TESTS)
+
+
+@pytest.mark.parametrize("name", ALERTS)
+def test_an_alert_is_tested(name: str) -> None:
+    assert any(re.search(rf"\b{name}\b", path.read_text()) for path in TESTS)
+
+
+@pytest.mark.parametrize("name", ALERTS)
+def test_an_alert_says_how_bad_it_is_and_what_to_do(name: str) -> None:
+    rule = ALERTS[name]
+    section = re.search(rf"^## {name}\n(.*?)(?=^## |\Z)", RUNBOOK, re.MULTILINE | re.DOTALL)
+
+    assert rule["labels"]["severity"] in ("page", "ticket")
+    assert rule["annotations"]["summary"]
+    assert "{{" in rule["annotations"]["description"], "it has no figure"
+    link = rule["annotations"]["runbook_url"]
+    assert link == "{{ $externalLabels.runbook }}#" + name.lower()
+    assert section, f"docs/RUNBOOK.md has no section {name}"
+    for part in ("**Means.**", "**Confirm.**", "**Do.**", "**Worked when**"):
+        assert part in section[1], f"{name} doesn't say: {part}"
+
+
+def test_the_runbook_describes_no_alert_that_is_gone() -> None:
+    sections = set(re.findall(r"^## ([A-Z][a-z]+[A-Z]\w+)$", RUNBOOK, re.MULTILINE))
+
+    assert sections == set(ALERTS)
+
+
+def test_what_silences_others_and_what_is_silenced_exists() -> None:
+    named = re.findall(r'alertname=~?"([^"]+)"', INHIBITION)
+
+    assert {name for names in named for name in names.split("|")} <= set(ALERTS)
+
+
+def test_the_promised_alerts_are_never_silenced() -> None:
+    silenced = re.findall(r"target_matchers:\s*(?:- )?\[?(.*)", INHIBITION)
+
+    assert silenced
+    assert not re.search(r"\b(ServiceDown|HighErrorRate)\b", " ".join(silenced))
