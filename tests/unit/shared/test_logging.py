@@ -6,7 +6,7 @@ import io
 import json
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -40,10 +40,12 @@ def handler(output: io.StringIO) -> JsonLines:
 
 
 @pytest.fixture
-def log(handler: JsonLines) -> logging.Logger:
+def log(handler: JsonLines) -> Iterator[logging.Logger]:
+    token = request_ids.CURRENT.set("")
     logger = logging.Logger("hoplink.test", logging.INFO)  # noqa: LOG001  # nobody else listens
     logger.addHandler(handler)
-    return logger
+    yield logger
+    request_ids.CURRENT.reset(token)
 
 
 @pytest.fixture
