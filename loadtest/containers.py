@@ -75,6 +75,10 @@ class Compose:
             command = ["docker", "network", "connect", "--alias", service]
             _run([*command, f"{self.project}_{network}", container])
 
+    def remove_file(self, service: str, path: str) -> None:
+        """Removes it from a volume of a service, whether that runs or not."""
+        self.run("run", "--rm", "--no-deps", "--entrypoint", "rm", service, "-f", path)
+
     def sql(self, statement: str) -> str:
         """What PostgreSQL answers, a row a line."""
         psql = ["psql", "-U", "postgres", "-d", "hoplink", "-At", "-v", "ON_ERROR_STOP=1"]

@@ -12,6 +12,7 @@ import csv
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from loadtest import traffic
@@ -75,6 +76,23 @@ def redis_loses_everything(compose: Compose) -> None:
     compose.up("redis")
 
 
+def disk_fills_up(compose: Compose) -> None:
+    """First for tables, then for the write-ahead log too; then there is room again."""
+    ballast = "/var/lib/postgresql/data/ballast"
+    shell = ("exec", "-T", "postgres", "sh", "-c")
+    compose.run(*shell, f"cat /dev/zero > {ballast} || true")
+    time.sleep(CUT_SECONDS)
+    with suppress(DockerFailed):
+        # A new segment of the log can't be made: PostgreSQL ends itself.
+        compose.sql("SELECT pg_switch_wal(); CREATE TABLE more AS SELECT 1")
+    time.sleep(CUT_SECONDS)
+    compose.remove_file("postgres", ballast)
+    compose.wait_healthy("postgres")
+
+
+FULL_DISK = "PostgreSQL's disk is full"
+"""Needs loadtest/small-disk.yml."""
+
 EVENTS: Mapping[str, Event] = {
     "scale redirector 1 → 4 → 1": scaled,
     **{f"rolling update of {name}": rolled(name) for name in ("redirector", "api", "worker")},
@@ -89,6 +107,7 @@ EVENTS: Mapping[str, Event] = {
     **{f"{name} cut off from everything": cut_off(name) for name in ("postgres", "redis")},
     "PostgreSQL restarted": restarted("postgres"),
     "Redis restarted with its data lost": redis_loses_everything,
+    FULL_DISK: disk_fills_up,
 }
 
 
@@ -97,13 +116,16 @@ def main() -> int:
     parser.add_argument("--url", default="http://127.0.0.1:5001", help="where nginx answers")
     parser.add_argument("--only", default="", help="events with this in their name")
     parser.add_argument("--project", default="hoplink", help="name of the Compose project")
+    parser.add_argument(
+        "--file", action="append", default=[], help="a file beside docker-compose.yml"
+    )
     arguments = parser.parse_args()
-    compose = Compose(arguments.project)
+    compose = Compose(arguments.project, arguments.file)
     print("| event | requests | good | longest gap, s | slowest, s | what clients saw |")
     print("|---|---|---|---|---|---|")
     try:
         for name, event in EVENTS.items():
-            if arguments.only in name:
+            if arguments.only in name and (name != FULL_DISK or arguments.file):
                 run(name, event, compose, arguments.url)
     except DockerFailed as error:
         print(f"hoplink: {error}", file=sys.stderr)

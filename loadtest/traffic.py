@@ -18,6 +18,8 @@ from typing import Self
 from urllib.parse import urlsplit
 
 TIMEOUT_SECONDS = 10.0
+BROWSER = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
+"""Who says so isn't counted as a bot."""
 GOOD = "good"
 
 
@@ -74,7 +76,9 @@ class Client:
     def ask(self, method: str, path: str, content: object = None) -> Answer:
         """Raises OSError or HTTPException, after which the next call connects anew."""
         body = None if content is None else json.dumps(content)
-        headers = {} if body is None else {"Content-Type": "application/json"}
+        headers = {"User-Agent": BROWSER}
+        if body is not None:
+            headers["Content-Type"] = "application/json"
         try:
             self._connection.request(method, path, body, headers)
             response = self._connection.getresponse()

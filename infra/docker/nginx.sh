@@ -15,6 +15,14 @@ believed() {
     done
 }
 
+encrypted() {
+    if [ -e "$1/privkey.pem" ]; then
+        echo "listen 8443 ssl default_server backlog=4096; http2 on;"
+        echo "ssl_certificate $1/fullchain.pem; ssl_certificate_key $1/privkey.pem;"
+        echo "ssl_protocols TLSv1.2 TLSv1.3; ssl_session_cache shared:tls:10m; ssl_session_timeout 1h;"
+    fi
+}
+
 passed_on() {
     if [ -n "$1" ]; then
         echo "proxy_set_header $1 \$http_$(echo "$1" | tr A-Z- a-z_);"
@@ -36,6 +44,7 @@ esac
 FOLDER=/run/nginx
 USER=""
 LISTEN=8080
+TLS=$(encrypted /etc/hoplink/tls)
 # Docker's name server knows the replicas of a service; what it says holds for a second.
 RESOLVER="resolver 127.0.0.11 valid=1s ipv6=off; resolver_timeout 2s;"
 REDIRECTOR_SERVERS=$(server redirector:8000)
@@ -46,8 +55,8 @@ MAX_BODY_BYTES=${API_MAX_BODY_BYTES:-1048576}
 MAX_BULK_BYTES=${API_MAX_BULK_BYTES:-536870912}
 ACCESS_LOG="/dev/stdout $format buffer=4k flush=1s"
 ERROR_LEVEL=$level
-export FOLDER USER LISTEN RESOLVER REDIRECTOR_SERVERS API_SERVERS REAL_IP_FROM COUNTRY_HEADER
-export MAX_BODY_BYTES MAX_BULK_BYTES ACCESS_LOG ERROR_LEVEL
+export FOLDER USER LISTEN TLS RESOLVER REDIRECTOR_SERVERS API_SERVERS REAL_IP_FROM
+export COUNTRY_HEADER MAX_BODY_BYTES MAX_BULK_BYTES ACCESS_LOG ERROR_LEVEL
 
 fill_in hoplink.conf
 fill_in nginx.conf

@@ -41,6 +41,7 @@ class Front:
         self._error_level = error_level
         self._variables = {
             "LISTEN": f"{HOST}:{port}",
+            "TLS": "",
             "REDIRECTOR_SERVERS": _servers(redirectors),
             "API_SERVERS": _servers(apis),
             "RESOLVER": "",

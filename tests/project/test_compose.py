@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +118,19 @@ class TestImages:
     def test_the_stores_are_the_versions_that_the_code_is_written_for(self) -> None:
         assert ":-postgres:16." in SERVICES["postgres"]["image"]
         assert ":-redis:7." in SERVICES["redis"]["image"]
+
+    def test_builds_get_what_the_dockerfile_copies(self) -> None:
+        rules = (ROOT / "infra" / "docker" / "Dockerfile.dockerignore").read_text().splitlines()
+        allowed = [rule[1:] for rule in rules if rule.startswith("!")]
+
+        copied = re.findall(r"^COPY (?!--from)(?:--\S+ )?(.*) \S+$", DOCKERFILE, re.MULTILINE)
+        sources = {source for line in copied for source in line.split()}
+        assert "*" in rules
+        assert not [
+            source
+            for source in sources
+            if not any(fnmatch(source, rule) or source.startswith(f"{rule}/") for rule in allowed)
+        ]
 
     def test_needs_no_registry_feature(self) -> None:
         assert "@sha256" not in TEXT + DOCKERFILE

@@ -33,6 +33,13 @@ def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
     assert options.environ["LOG_LEVEL"] == "DEBUG"
 
 
+def test_nginx_has_the_limits_of_the_api(tmp_path: Path) -> None:
+    assert Options.from_env({}, tmp_path).max_bulk_bytes == 2**29
+    assert Options.from_env({"API_MAX_BODY_BYTES": "4096"}, tmp_path).max_body_bytes == 4096
+    with pytest.raises(StackError, match="API_MAX_BULK_BYTES=1g is no number"):
+        Options.from_env({"API_MAX_BULK_BYTES": "1g"}, tmp_path)
+
+
 def test_a_relative_data_folder_is_one_of_the_checkout(tmp_path: Path) -> None:
     assert Options.from_env({"DATA_DIR": "x/y z"}, tmp_path).data_dir == tmp_path / "x" / "y z"
 
