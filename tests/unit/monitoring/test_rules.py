@@ -63,6 +63,17 @@ def test_the_runbook_describes_no_alert_that_is_gone() -> None:
     assert sections == set(ALERTS)
 
 
+def test_prometheus_understands_the_queries_of_the_runbook(tmp_path: Path) -> None:
+    asked = re.findall(r"ask '([^']+)'", RUNBOOK)
+    rules = [{"record": f"query_{number}", "expr": query} for number, query in enumerate(asked)]
+    file = tmp_path / "queries.yml"
+    file.write_text(yaml.safe_dump({"groups": [{"name": "runbook", "rules": rules}]}))
+
+    run("promtool", "check", "rules", file)
+
+    assert len(asked) > 40
+
+
 def test_what_silences_others_and_what_is_silenced_exists() -> None:
     named = re.findall(r'alertname=~?"([^"]+)"', INHIBITION)
 
