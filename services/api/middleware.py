@@ -53,11 +53,15 @@ class Requests:
             # Of the client, as nginx has it, which overwrites this header.
             entry["client"] = req.get_header("X-Forwarded-For", default=req.remote_addr)
         if status < 500:
-            # They are asked all the time: their successes are no news, and /logs leaves them out.
-            entry["unfed"] = route in MONITORING
+            entry["unfed"] = route in MONITORING or _is_the_dashboards(req)
             _log.info("request", extra=entry)
         else:
             _log.warning("request", extra=entry)
+
+
+def _is_the_dashboards(req: falcon.Request) -> bool:
+    """Whether a page that asks every other second wants this: no news, so /logs leaves it out."""
+    return req.method == "GET" and req.get_header("Referer", default="").endswith("/dashboard")
 
 
 @cache

@@ -27,13 +27,13 @@ function showFigures(metrics, now) {
   const sample = sampleOf(metrics, now);
   history.push(sample);
   while (history[0].time < now - MOST_MINUTES * MINUTE - GAP) history.shift();
-  const { requests = {}, hostname = '' } = metrics;
-  write(byId('host'), String(hostname));
+  const { requests = {}, memory = {} } = metrics;
+  write(byId('host'), `${metrics.hostname} · CPU ${percent(metrics.cpu_percent / 100)} · memory ${percent(memory.percent / 100)}`);
   tile('redirects', rate(sample.redirects), '', tierNote(sample));
   tile('latency', milliseconds(sample.p99), '', `p50 ${milliseconds(sample.p50)}`);
   tile('requests', rate(sample.requests), '', `${count(requests.total)} in ${duration(requests.window_seconds)}`);
   tile('errors', percent(sample.errors), sample.errors > 0.1 ? 'bad' : sample.errors > 0.01 ? 'doubtful' : '',
-    `${count(requests.errors)} of ${count(requests.total)} answers`);
+    `${count(requests.errors)} of ${count(requests.total)}`);
   tile('lag', duration(sample.lag), sample.lag > 30 ? 'doubtful' : '', 'until a click is counted');
 }
 

@@ -43,7 +43,7 @@ async function askForFigures() {
   if (metrics !== null) {
     seen.services = metrics.services ?? [];
     showFigures(metrics, now);
-    showServices(seen.services);
+    showServices(seen.services, metrics.complete !== false);
   }
   if (alerts !== null) showAlerts(alerts, now);
   if (ready !== null && ready.database) {

@@ -39,10 +39,11 @@ function showStores(ready, services) {
   }));
 }
 
-function showServices(services) {
+/** Without Redis, the API knows of the process that was asked and of no other. */
+function showServices(services, isComplete) {
   const rows = [...services].sort((one, other) => nameOf(one).localeCompare(nameOf(other), 'en', { numeric: true }));
   const working = rows.filter((service) => !isSilent(service) && service.ready).length;
-  write(byId('services-count'), rows.length ? `${working} of ${rows.length} ready` : '');
+  write(byId('services-count'), isComplete ? `${working} of ${rows.length} ready` : 'without Redis only one process is known');
   byId('services').replaceChildren(...(rows.length ? rows.map(serviceRow) : [emptyRow()]));
 }
 
@@ -56,7 +57,7 @@ function serviceRow(service) {
     make('td', { 'data-label': 'State' }, silent ? state('bad', 'silent') : state(service.ready ? 'good' : 'bad', service.ready ? 'ready' : 'not ready')),
     store(service.database_up, 'PostgreSQL'),
     store(service.redis_up, 'Redis'),
-    make('td', { class: 'number', 'data-label': 'Heard of' }, `${duration(service.seen_seconds_ago)} ago`));
+    make('td', { class: 'number', 'data-label': 'Last heard' }, `${duration(service.seen_seconds_ago)} ago`));
 }
 
 function emptyRow() {
