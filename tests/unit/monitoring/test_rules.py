@@ -10,6 +10,9 @@ from typing import Any
 import pytest
 import yaml
 
+from shared import metrics
+from shared.alerts import HIGH_ERROR_RATE, MIN_REQUESTS, WINDOW_SECONDS
+from shared.live_stats import MONITORING
 from tests.support.monitoring import run
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -26,6 +29,7 @@ def _rules() -> Iterator[dict[str, Any]]:
             yield from group["rules"]
 
 
+EXPRESSIONS = {rule.get("alert") or rule["record"]: rule["expr"] for rule in _rules()}
 ALERTS = {rule["alert"]: rule for rule in _rules() if "alert" in rule}
 
 
@@ -63,6 +67,22 @@ def test_the_runbook_describes_no_alert_that_is_gone() -> None:
     assert sections == set(ALERTS)
 
 
+def test_the_promised_alerts_have_the_thresholds_of_alert_status() -> None:
+    expression = ALERTS["HighErrorRate"]["expr"]
+    windows = {
+        seconds * {"s": 1, "m": 60}[unit]
+        for record in ("service:http_requests:increase2m", "service:http_errors:increase2m")
+        for seconds, unit in (
+            (int(number), unit)
+            for number, unit in re.findall(r"(?:\[|offset )(\d+)([sm])", EXPRESSIONS[record])
+        )
+    }
+
+    assert re.findall(r"> ([\d.]+)", expression) == [f"{HIGH_ERROR_RATE:.2f}"]
+    assert re.findall(r">= (\d+)", expression) == [str(MIN_REQUESTS)]
+    assert windows == {WINDOW_SECONDS}
+
+
 def test_prometheus_understands_the_queries_of_the_runbook(tmp_path: Path) -> None:
     asked = re.findall(r"ask '([^']+)'", RUNBOOK)
     rules = [{"record": f"query_{number}", "expr": query} for number, query in enumerate(asked)]
@@ -72,6 +92,15 @@ def test_prometheus_understands_the_queries_of_the_runbook(tmp_path: Path) -> No
     run("promtool", "check", "rules", file)
 
     assert len(asked) > 40
+
+
+def test_the_promised_alert_leaves_out_what_live_statistics_leave_out() -> None:
+    """What /alert-status says of requests is what the rule says."""
+    for record in ("service:http_requests:increase2m", "service:http_errors:increase2m"):
+        for left_out in re.findall(r'route!~"([^"]+)"', EXPRESSIONS[record]):
+            assert all(re.fullmatch(left_out, route) for route in MONITORING)
+            assert not re.fullmatch(left_out, "/{short_code}")
+            assert not re.fullmatch(left_out, "/urls")
 
 
 def test_what_silences_others_and_what_is_silenced_exists() -> None:
@@ -85,3 +114,19 @@ def test_the_promised_alerts_are_never_silenced() -> None:
 
     assert silenced
     assert not re.search(r"\b(ServiceDown|HighErrorRate)\b", " ".join(silenced))
+
+
+def test_rules_read_only_metrics_that_services_have() -> None:
+    declared = {
+        declaration.name
+        for declaration in vars(metrics).values()
+        if isinstance(declaration, metrics.Declaration)
+    }
+    used = {
+        name
+        for expression in EXPRESSIONS.values()
+        for name in re.findall(r"(?<![:\w])((?:hoplink|http|database|redis)_[a-z_]+)\b", expression)
+    }
+
+    ours = {name for name in used if not name.startswith("redis_memory")}
+    assert {re.sub("_(bucket|count|sum)$", "", name) for name in ours} <= declared
