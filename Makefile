@@ -14,10 +14,10 @@ SOURCES := $(wildcard services shared infra monitoring seed loadtest tests)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install run test e2e loadtest chaos lint format bench bench-api bench-clicks seed fire-drill docs lock clean
+.PHONY: help install run test e2e loadtest chaos lint format bench bench-api bench-metrics bench-clicks seed fire-drill docs lock clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
 
 install: ## make .venv from the locked requirements (the other targets do it when needed)
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
@@ -55,6 +55,9 @@ bench: install ## measure redirects against nginx; needs wrk (BENCH_ARGS="--roun
 
 bench-clicks: install ## measure recording, counting and showing clicks (BENCH_ARGS="--parts record")
 	@$(VENV)/python -m loadtest.click_bench $(BENCH_ARGS)
+
+bench-metrics: install ## measure what metrics and the log cost both services; needs wrk
+	@$(VENV)/python -m loadtest.metrics_bench $(BENCH_ARGS)
 
 bench-api: install ## measure creating, importing and listing links (BENCH_ARGS="--rounds 3")
 	@$(VENV)/python -m loadtest.api_bench $(BENCH_ARGS)

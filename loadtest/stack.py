@@ -277,8 +277,10 @@ class Stack:
                 )
 
     @contextmanager
-    def redirector(self, **settings: int) -> Iterator[Redirector]:
-        """A redirector on the core of what is tested."""
+    def redirector(
+        self, argv: Sequence[str] = ("-m", "services.redirector"), /, **settings: int
+    ) -> Iterator[Redirector]:
+        """A redirector on the core of what is tested; `argv` starts another form of it."""
         port = next(self._ports)
         environ = {
             **self._settings(),
@@ -288,7 +290,7 @@ class Stack:
         with self.cores.use(self.cores.tested):
             redirector = Redirector(
                 "redirector",
-                [sys.executable, "-m", "services.redirector"],
+                [sys.executable, *argv],
                 port=port,
                 log=self._log("redirector"),
                 environ=environ,

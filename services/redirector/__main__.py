@@ -17,7 +17,8 @@ from shared.log_feed import LogFeed
 from shared.settings import Settings, SettingsError
 
 
-def main() -> int:
+def main(*, metered: bool = True) -> int:
+    """Runs until a signal ends it; `metered` is create_app's."""
     try:
         settings = Settings.from_env(os.environ)
     except SettingsError as error:
@@ -28,13 +29,13 @@ def main() -> int:
     # uvicorn raises the signal that stopped it once more, which must not cut off the last entries.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     with feed.running():
-        _serve(settings)
+        _serve(settings, metered=metered)
     return 0
 
 
-def _serve(settings: Settings) -> None:
+def _serve(settings: Settings, *, metered: bool) -> None:
     uvicorn.run(
-        create_app(open_files.fit(settings)),
+        create_app(open_files.fit(settings), metered=metered),
         host=settings.redirector_host,
         port=settings.redirector_port,
         loop="uvloop",

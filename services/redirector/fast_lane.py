@@ -70,14 +70,18 @@ class FastLane:
         clicks: ClickLog | None = None,
         turns: Turns | None = None,
     ) -> None:
-        self.hits = 0
-        self._turns = turns
+        self._turns = turns or Turns(None)
         self._clicks = clicks
         self._links = local.links
         self._feed = feed
         self._inspector = Inspector()
         self._default_headers: Headers = []
         self._head = b""
+
+    @property
+    def hits(self) -> int:
+        """Requests answered here."""
+        return self._turns.hits
 
     def answer(self, data: bytes, default_headers: Headers) -> bytes | None:
         """The whole response to the bytes of a request, or None: then uvicorn is to have them.
@@ -97,14 +101,12 @@ class FastLane:
         if entry is None or not self._feed.is_fresh() or not self._inspector.accepts(data):
             return None
         entry.visited = True
-        self.hits += 1
         turns = self._turns
-        if turns is not None:
-            turns.hits += 1
-            if start == 6:
-                turns.heads += 1
-            if not turns.is_open:
-                turns.open()
+        turns.hits += 1
+        if start == 6:
+            turns.heads += 1
+        if not turns.is_open:
+            turns.open()
         if self._clicks is not None:
             self._clicks.take_down(entry.link_id, data)
         if default_headers is not self._default_headers:

@@ -6,7 +6,7 @@ import asyncio
 import time
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from itertools import accumulate
 
 from prometheus_client.core import Metric
@@ -18,35 +18,53 @@ SERVICE = "redirector"
 REDIRECT_ROUTE = "/{short_code}"
 
 
+class Durations:
+    """How long requests of one kind took."""
+
+    __slots__ = ("counts", "seconds")
+
+    def __init__(self) -> None:
+        self.counts = [0] * (len(LATENCY_BOUNDS) + 1)
+        """Up to each of LATENCY_BOUNDS, and longer."""
+        self.seconds = 0.0
+
+    def add(self, seconds: float, count: int = 1) -> None:
+        """Counts `count` requests that took `seconds` each."""
+        self.counts[bisect_left(LATENCY_BOUNDS, seconds)] += count
+        self.seconds += seconds * count
+
+
 class HttpCounts:
     """Counted on the event loop, read in any thread: a reader may miss the request under way."""
 
     def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
         self.clock = clock
         self._statuses: Counter[tuple[str, str, int]] = Counter()
-        self._durations: dict[tuple[str, str], list[int]] = {}
-        self._seconds: Counter[tuple[str, str]] = Counter()
+        self._durations: dict[tuple[str, str], Durations] = {}
+        self._local = {"GET": Durations(), "HEAD": Durations()}
 
-    def add(self, method: str, route: str, status: int, seconds: float, count: int = 1) -> None:
-        """Counts `count` requests that were answered alike and took `seconds` each."""
+    def add(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Counts a request that was answered."""
         method = metrics.known_method(method)
-        self._statuses[method, route, status] += count
-        key = (method, route)
-        if key not in self._durations:
-            self._durations[key] = [0] * (len(LATENCY_BOUNDS) + 1)
-        self._durations[key][bisect_left(LATENCY_BOUNDS, seconds)] += count
-        self._seconds[key] += seconds * count  # type: ignore[assignment]  # it adds floats, too
+        self._statuses[method, route, status] += 1
+        durations = self._durations.get((method, route))
+        if durations is None:
+            durations = self._durations[method, route] = Durations()
+        durations.add(seconds)
+
+    def redirects(self, method: str) -> Durations:
+        """To count redirects by `method` (GET, HEAD) without looking up what is added to."""
+        return self._local[method]
 
     def totals(self, tiers: dict[str, int]) -> Totals:
         """What live statistics are made of; `tiers` are those of redirects that were found."""
-        statuses = self._statuses.copy()
         latencies = [0] * (len(LATENCY_BOUNDS) + 1)
-        for (_, route), counts in self._durations.copy().items():
+        for (_, route), counts, _ in self._all_durations():
             if route == REDIRECT_ROUTE:
                 latencies = [one + other for one, other in zip(latencies, counts, strict=True)]
         served = [
             (status, count)
-            for (_, route, status), count in statuses.items()
+            for (_, route, status), count in self._all_statuses().items()
             if route not in MONITORING
         ]
         return Totals(
@@ -59,12 +77,29 @@ class HttpCounts:
     def collect(self) -> Iterable[Metric]:
         yield metrics.HTTP_REQUESTS.samples(
             ((SERVICE, method, route, str(status)), count)
-            for (method, route, status), count in self._statuses.copy().items()
+            for (method, route, status), count in self._all_statuses().items()
         )
         yield metrics.HTTP_DURATION.histogram_samples(
-            ((SERVICE, *key), _up_to_buckets(counts), self._seconds[key])
-            for key, counts in self._durations.copy().items()
+            ((SERVICE, *key), _up_to_buckets(counts), seconds)
+            for key, counts, seconds in self._all_durations()
         )
+
+    def _all_statuses(self) -> Counter[tuple[str, str, int]]:
+        statuses = self._statuses.copy()
+        for method, local in self._local.items():
+            if hits := sum(local.counts):
+                statuses[method, REDIRECT_ROUTE, 302] += hits
+        return statuses
+
+    def _all_durations(self) -> Iterator[tuple[tuple[str, str], list[int], float]]:
+        ordinary = self._durations.copy()
+        for method, local in self._local.items():
+            other = ordinary.pop((method, REDIRECT_ROUTE), Durations())
+            counts = [one + two for one, two in zip(local.counts, other.counts, strict=True)]
+            if any(counts):
+                yield (method, REDIRECT_ROUTE), counts, local.seconds + other.seconds
+        for key, durations in ordinary.items():
+            yield key, durations.counts.copy(), durations.seconds
 
 
 class Turns:
@@ -74,31 +109,41 @@ class Turns:
     the last callback: none took longer, and the clock is read twice a turn, not twice a hit.
     """
 
-    def __init__(self, counts: HttpCounts) -> None:
+    def __init__(self, counts: HttpCounts | None) -> None:
+        """Without `counts` nobody learns how long hits took, which costs a little less."""
         self.hits = 0
-        """Of the turn; the fast lane counts them itself."""
+        """All so far; the fast lane counts them itself."""
         self.heads = 0
         """How many of them were HEAD."""
-        self.is_open = False
-        self._counts = counts
+        self.is_open = counts is None
         self._began = 0.0
+        self._hits_before = 0
+        self._heads_before = 0
+        if counts is not None:
+            self._clock = counts.clock
+            self._get = counts.redirects("GET")
+            self._head = counts.redirects("HEAD")
 
     def open(self) -> None:
-        """A turn has its first hit."""
+        """A turn has its first hit, which is counted already."""
         self.is_open = True
-        self._began = self._counts.clock()
+        self._began = self._clock()
         # It runs after all that this turn of the loop has received.
         asyncio.get_running_loop().call_soon(self._close)
 
     def _close(self) -> None:
-        seconds = self._counts.clock() - self._began
-        hits, heads = self.hits, self.heads
-        self.hits = self.heads = 0
         self.is_open = False
-        if hits > heads:
-            self._counts.add("GET", REDIRECT_ROUTE, 302, seconds, hits - heads)
-        if heads:
-            self._counts.add("HEAD", REDIRECT_ROUTE, 302, seconds, heads)
+        seconds = self._clock() - self._began
+        hits = self.hits
+        count = hits - self._hits_before
+        self._hits_before = hits
+        if self.heads != self._heads_before:
+            heads = self.heads - self._heads_before
+            self._heads_before = self.heads
+            self._head.add(seconds, heads)
+            count -= heads
+        if count:
+            self._get.add(seconds, count)
 
 
 _BUCKETS_AT = [LATENCY_BOUNDS.index(bound) for bound in metrics.HTTP_DURATION.buckets]
