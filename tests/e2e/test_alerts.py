@@ -54,6 +54,9 @@ def stack(
         process.start()
         wait_for(lambda: _both_answer(process), "Prometheus and Alertmanager to answer", seconds=20)
         yield process
+        everything = process.everything()
+        assert process.end() == 0
+        assert everything.left() == [], "Prometheus and Alertmanager end with the rest"
     finally:
         process.close()
 

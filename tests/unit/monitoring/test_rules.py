@@ -83,6 +83,26 @@ def test_the_promised_alerts_have_the_thresholds_of_alert_status() -> None:
     assert windows == {WINDOW_SECONDS}
 
 
+def test_what_prometheus_scrapes_is_in_docker_compose() -> None:
+    config = yaml.safe_load((PROMETHEUS / "prometheus.yml").read_text())
+    services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+    hosts = {
+        target.partition(":")[0]
+        for job in [*config["scrape_configs"], *config["alerting"]["alertmanagers"]]
+        for static in job.get("static_configs", ())
+        for target in static["targets"]
+    }
+    names = {
+        name
+        for job in config["scrape_configs"]
+        for discovery in job.get("dns_sd_configs", ())
+        for name in discovery["names"]
+    }
+
+    assert names == {"redirector", "api", "worker"}
+    assert (hosts | names) - {"localhost"} <= set(services)
+
+
 def test_prometheus_understands_the_queries_of_the_runbook(tmp_path: Path) -> None:
     asked = re.findall(r"ask '([^']+)'", RUNBOOK)
     rules = [{"record": f"query_{number}", "expr": query} for number, query in enumerate(asked)]
