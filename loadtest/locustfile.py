@@ -152,6 +152,8 @@ class Staged(LoadTestShape):
 def prepare(environment: Environment, **_: Any) -> None:
     assert environment.host
     check_host(environment.host, os.environ.get("ALLOW_HOST", ""))
+    # Locust does this later.
+    Reader.host = environment.host
     LINKS_KNOWN.learn(Reader(environment).client)
     environment.stats.reset_all()
     gevent.spawn(tell_progress, environment)
