@@ -116,14 +116,14 @@ def test_series_do_not_grow_with_paths(start_service: StartService) -> None:
 async def ask_for_random_paths(port: int, count: int) -> None:
     """Asks for paths that nobody knows, many ahead, and waits for all the answers."""
     chance = random.Random(port)
-    letters = string.ascii_letters + string.digits
+    letters = string.ascii_letters + string.digits + "/"
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     left = count
     while left:
         ahead = min(30, left)
         left -= ahead
-        # No short code is that long: no store is asked.
-        paths = ("".join(chance.choices(letters, k=33)) for _ in range(ahead))
+        # No short code is that long, or has a slash: no store is asked.
+        paths = ("".join(chance.choices(letters, k=40)) for _ in range(ahead))
         writer.write(
             b"".join(b"GET /%s HTTP/1.1\r\nHost: x\r\n\r\n" % path.encode() for path in paths)
         )

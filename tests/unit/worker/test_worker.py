@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -169,3 +170,31 @@ def test_prunes_the_change_log_in_steps_and_keeps_what_is_young(
             running.join()
         assert rows() == 1
     connection.close()
+
+
+def test_changes_that_wait_for_redis_are_counted_with_their_age(
+    start_service: StartService, valkey: ValkeyProcess, redis: Redis, database_url: str
+) -> None:
+    worker = start_service("worker")
+    wait_for_heartbeat(redis, seconds=5)
+    valkey.stop()
+    connection = psycopg2.connect(database_url)
+    with connection, connection.cursor() as cursor:
+        for code in ("one", "two", "three"):
+            cursor.execute(change_log.ADD, (code,))
+    connection.close()
+
+    def waiting() -> tuple[float, float]:
+        text = worker.http.get("/prometheus").text
+        names = ("pending", "age_seconds")
+        found = [
+            re.search(rf"^hoplink_change_log_{name} (\S+)$", text, re.MULTILINE) for name in names
+        ]
+        assert found[0] is not None
+        assert found[1] is not None
+        return float(found[0][1]), float(found[1][1])
+
+    wait_for(lambda: waiting()[0] == 3, "the changes to be counted")
+    wait_for(lambda: waiting()[1] > 0.5, "them to grow old")
+    valkey.start()
+    wait_for(lambda: waiting() == (0, 0), "Redis to be told")
