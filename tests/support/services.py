@@ -34,6 +34,8 @@ class ServiceProcess(ServerProcess):
             log=log,
             environ={
                 **inherited_environ(),
+                # What one that is killed leaves behind goes with the logs.
+                "TMPDIR": str(log.parent),
                 "BASE_URL": BASE_URL,
                 **settings,
                 f"{prefix}_HOST": "127.0.0.1",
