@@ -98,7 +98,9 @@ class Chart {
           const back = run.map((sample, index) => `${x(sample.time).toFixed(1)},${y(below[index]).toFixed(1)}`).reverse();
           canvas.append(draw('path', { class: `area of-${key}`, d: `M${[...line, ...back].join('L')}Z` }));
         }
-        canvas.append(draw('path', { class: `line of-${key}`, d: `M${line.join('L')}` }));
+        // A part of next to nothing would otherwise paint the whole in its colour.
+        const thickness = Math.max(...run.map((sample) => y(0) - y(sample[key])));
+        if (!this.stacked || thickness > 1) canvas.append(draw('path', { class: `line of-${key}`, d: `M${line.join('L')}` }));
         if (this.stacked) below = above;
       }
     }

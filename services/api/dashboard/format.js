@@ -23,7 +23,7 @@ function rate(value) {
 function percent(share) {
   if (!isNumber(share)) return NOTHING;
   const value = share * 100;
-  return `${digits(value, value > 0 && value < 10 ? 2 : value < 100 ? 1 : 0)} %`;
+  return `${digits(value, value <= 0 || value >= 100 ? 0 : value < 10 ? 2 : 1)} %`;
 }
 
 function milliseconds(value) {
@@ -35,7 +35,7 @@ function milliseconds(value) {
 /** How long something lasts: the two largest units. */
 function duration(seconds) {
   if (!isNumber(seconds)) return NOTHING;
-  if (seconds < 10) return `${digits(Math.max(0, seconds), 1)} s`;
+  if (seconds < 10) return `${digits(Math.max(0, seconds), seconds > 0 ? 1 : 0)} s`;
   const whole = Math.round(seconds);
   if (whole < 60) return `${whole} s`;
   if (whole < 3600) return units(whole, 60, 'min', 's');
