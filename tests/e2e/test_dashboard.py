@@ -103,7 +103,7 @@ def visit(site: Site, browser: Browser) -> Iterator[Callable[..., Visit]]:
         opened.append(context)
         visit = Visit(context.new_page(), [], set())
         page = visit.page
-        page.on("console", lambda message: visit.complaints.append(message.text))
+        page.on("console", lambda message: _note(visit, message.text))
         page.on("pageerror", lambda error: visit.complaints.append(str(error)))
         page.on("dialog", lambda dialog: visit.complaints.append(dialog.message))
         page.on("request", lambda request: visit.hosts.add(urlsplit(request.url).netloc))
@@ -113,6 +113,12 @@ def visit(site: Site, browser: Browser) -> Iterator[Callable[..., Visit]]:
     yield open_page
     for context in opened:
         context.close()
+
+
+def _note(visit: Visit, message: str) -> None:
+    # Chromium's word for an interface of this machine that came or went, of containers, say.
+    if "ERR_NETWORK_CHANGED" not in message:
+        visit.complaints.append(message)
 
 
 def _number(text: str) -> float:
