@@ -42,21 +42,21 @@ OBJECTIVES: Mapping[str, Objective] = {
 
 def judge(measured: Iterable[Measured]) -> list[str]:
     """What falls short of the objectives, in words; empty when all are met."""
-    results = {each.name: each for each in measured if each.requests}
+    results = [each for each in measured if each.requests]
     if not results:
         return ["nothing was measured"]
-    problems = [f"{name}: no objective is stated for it" for name in results.keys() - OBJECTIVES]
-    for name, objective in OBJECTIVES.items():
-        result = results.get(name)
-        if result is None:
+    problems = []
+    for result in results:
+        objective = OBJECTIVES.get(result.name)
+        if objective is None:
+            problems.append(f"{result.name}: no objective is stated for it")
             continue
         failed = result.failures / result.requests
         if failed > objective.failed:
-            problems.append(f"{name}: {failed:.2%} failed, {objective.failed:.2%} may")
+            problems.append(f"{result.name}: {failed:.2%} failed, {objective.failed:.2%} may")
         if result.p99_ms > objective.p99_ms:
-            problems.append(
-                f"{name}: p99 is {result.p99_ms:.0f} ms, {objective.p99_ms:.0f} allowed"
-            )
+            allowed = f"{objective.p99_ms:.0f} allowed"
+            problems.append(f"{result.name}: p99 is {result.p99_ms:.0f} ms, {allowed}")
     return problems
 
 

@@ -24,6 +24,12 @@ def test_being_too_slow_is_a_problem() -> None:
     assert judge([Measured("redirect", 10, 0, 101.0)]) == ["redirect: p99 is 101 ms, 100 allowed"]
 
 
+def test_each_method_of_a_kind_is_judged() -> None:
+    measured = [Measured("write", 100, 50, 1.0), Measured("write", 100, 0, 1.0)]
+
+    assert judge(measured) == ["write: 50.00% failed, 0.10% may"]
+
+
 def test_a_load_test_without_a_request_has_shown_nothing() -> None:
     assert judge([]) == judge([Measured("redirect", 0, 0, 0)]) == ["nothing was measured"]
 
