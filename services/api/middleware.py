@@ -53,10 +53,10 @@ class Requests:
             # Of the client, as nginx has it, which overwrites this header.
             entry["client"] = req.get_header("X-Forwarded-For", default=req.remote_addr)
         if status < 500:
-            entry["unfed"] = route in MONITORING or _is_the_dashboards(req)
-            _log.info("request", extra=entry)
+            unfed = route in MONITORING or _is_the_dashboards(req)
+            _log.info("request", extra={"entry": entry, "unfed": unfed})
         else:
-            _log.warning("request", extra=entry)
+            _log.warning("request", extra={"entry": entry})
 
 
 def _is_the_dashboards(req: falcon.Request) -> bool:
