@@ -96,7 +96,7 @@ class EntryFormatter(BaseJsonFormatter):
             "level": record.levelname,
             "service": self._service,
             "logger": record.name,
-            "message": record.msg,
+            "message": record.getMessage(),
             "request_id": request_ids.CURRENT.get(),
         }
         for name, value in getattr(record, "entry", {}).items():
