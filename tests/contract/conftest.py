@@ -19,11 +19,8 @@ from tests.support.stores import PostgresProcess, ValkeyProcess
 def api_process(
     services: Services, postgres: PostgresProcess, valkey: ValkeyProcess
 ) -> Iterator[ServiceProcess]:
-    # It says in Redis that it is there, and what it does, also while other tests count that.
-    redis_url = valkey.url.removesuffix("/0") + "/1"
-    process = services.start(
-        "api", DATABASE_URL=postgres.url, REDIS_URL=redis_url, API_WORKERS="1", API_THREADS="16"
-    )
+    stores = {"DATABASE_URL": postgres.url, "REDIS_URL": _database_of_its_own(valkey.url)}
+    process = services.start("api", API_WORKERS="1", API_THREADS="16", **stores)
     yield process
     process.stop()
 
@@ -33,6 +30,17 @@ def api(api_process: ServiceProcess, database_url: str, redis_url: str) -> Itera
     """A client of the API."""
     with http_client(api_process.url) as client:
         yield client
+
+
+@pytest.fixture
+def api_redis_url(redis_url: str) -> str:
+    """The Redis that `api` uses."""
+    return _database_of_its_own(redis_url)
+
+
+def _database_of_its_own(redis_url: str) -> str:
+    # The API says in Redis that it is there, and what it does, also while other tests count that.
+    return redis_url.removesuffix("/0") + "/1"
 
 
 @pytest.fixture

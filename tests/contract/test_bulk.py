@@ -498,9 +498,9 @@ def test_an_upload_that_breaks_off_imports_nothing(api: httpx.Client, port: int)
 
 
 def test_imported_links_are_published_as_one_change(
-    api: httpx.Client, redis_url: str, sql: Sql
+    api: httpx.Client, api_redis_url: str, sql: Sql
 ) -> None:
-    with redis.Redis.from_url(redis_url) as client, client.pubsub() as subscriber:
+    with redis.Redis.from_url(api_redis_url) as client, client.pubsub() as subscriber:
         before = client.get(link_cache.GENERATION)
         subscriber.subscribe(link_cache.CHANNEL)
         load(api, "/urls/bulk", f"original_url\n{URL}\n{URL}\n")
