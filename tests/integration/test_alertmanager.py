@@ -185,6 +185,16 @@ def test_a_mail_server_that_refuses_fails_the_drill_and_nothing_stays(
         done.stdout
     )
     assert not [alert for alert in _alerts(alertmanager) if "drill" in alert["labels"]]
+    # Alertmanager goes on trying to send; the next drill isn't kept from its emails by that.
+    mail.accepts = True
+    drill = "Hoplink: HighErrorRate: DRILL: More than 10 % of requests fail"
+    mail.wait_for(f"[FIRING page] {drill}")
+    again = _drill("--url", alertmanager.url, "--high-error-rate")
+    assert again.returncode == 0, again.stdout
+    wait_for(
+        lambda: [email["Subject"] for email in mail.emails].count(f"[RESOLVED page] {drill}") == 2,
+        "both to be told as resolved",
+    )
 
 
 def test_without_email_it_says_so_and_succeeds(without_email: AlertmanagerProcess) -> None:
