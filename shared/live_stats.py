@@ -199,9 +199,12 @@ class LiveStats:
 
     def _run(self) -> None:
         while True:
-            window = self.step()
-            if self._listener is not None:
-                self._listener(window)
+            try:
+                window = self.step()
+                if self._listener is not None:
+                    self._listener(window)
+            except Exception:  # noqa: BLE001  # alerts that depend on this must not freeze as they are
+                _log.exception("live statistics failed")
             if self._stop.wait(INTERVAL_SECONDS):
                 break
         self.step(gone=True)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from shared import live_stats
 from shared.alerts import MIN_REQUESTS, WINDOW_SECONDS, is_high_error_rate
 from shared.live_stats import (
     BUCKET_SECONDS,
@@ -18,6 +19,7 @@ from shared.live_stats import (
     decode,
     encode,
 )
+from tests.support.waiting import wait_for
 
 
 class Process:
@@ -129,3 +131,19 @@ def test_an_error_rate_is_high_above_a_tenth_of_five(
 ) -> None:
     assert MIN_REQUESTS == 5
     assert is_high_error_rate(requests, errors) is high
+
+
+def test_a_failure_of_whoever_listens_is_not_the_end(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live_stats, "INTERVAL_SECONDS", 0.01)
+    heard: list[Window] = []
+
+    def listen(window: Window) -> None:
+        heard.append(window)
+        if len(heard) == 1:
+            raise ValueError("a bug")
+
+    live = LiveStats(redis_url, "api", Totals, lambda: {"ready": True}, listener=listen)
+    with live.running():
+        wait_for(lambda: len(heard) > 2, "it to go on")
