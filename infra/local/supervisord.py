@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
+import socket
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,12 +29,35 @@ class Options(ServerOptions):  # type: ignore[misc]  # supervisor has no types
         os.setsid()
 
 
+class SignalAlarm(asyncore.dispatcher):  # type: ignore[misc]  # as above
+    """Ends the supervisor's pause when a signal comes: by itself, Python pauses on after one."""
+
+    def __init__(self) -> None:
+        heard, rung = socket.socketpair()
+        super().__init__(heard)
+        rung.setblocking(False)
+        signal.set_wakeup_fd(rung.fileno(), warn_on_full_buffer=False)
+        self._rung = rung
+
+    def writable(self) -> bool:
+        return False
+
+    def handle_read(self) -> None:
+        self.recv(4096)
+
+
 class LaunchedSupervisor(Supervisor):  # type: ignore[misc]  # as above
     """Stops everything in order once the process that started it is gone."""
 
     def __init__(self, options: Options) -> None:
         super().__init__(options)
         self._launcher = os.getppid()
+
+    def handle_signal(self) -> None:
+        super().handle_signal()
+        # What ended just now is started again without another pause.
+        for group in self.process_groups.values():
+            group.transition()
 
     def tick(self, now: float | None = None) -> None:
         # Called about once a second. A process whose parent died gets another one.
@@ -47,6 +72,7 @@ def main(arguments: Sequence[str]) -> None:
     options.realize(arguments, doc=__doc__)
     options.first = True
     options.test = False
+    SignalAlarm()
     try:
         LaunchedSupervisor(options).main()
     except asyncore.ExitNow:
@@ -57,11 +83,11 @@ def main(arguments: Sequence[str]) -> None:
         remove_socket(Path(os.environ["HOPLINK_SOCKET"]))
 
 
-def remove_socket(socket: Path) -> None:
+def remove_socket(path: Path) -> None:
     """Removes the socket and the folder that it has for itself, as far as they are there."""
     with contextlib.suppress(FileNotFoundError):
-        socket.unlink(missing_ok=True)
-        socket.parent.rmdir()
+        path.unlink(missing_ok=True)
+        path.parent.rmdir()
 
 
 if __name__ == "__main__":
