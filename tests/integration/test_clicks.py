@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
-import httpx
 import pytest
 
-from tests.support.services import ServiceProcess, StartService
+from tests.support.ports import PortBlock
+from tests.support.processes import Log
+from tests.support.services import ServiceProcess, Services
+from tests.support.stores import PostgresProcess, ValkeyProcess
 from tests.support.waiting import wait_for
+
+pytestmark = pytest.mark.xdist_group("clicks")
 
 BROWSER = (
     "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) "
@@ -22,12 +27,18 @@ PHONE = (
 
 
 class Stack:
-    """A redirector, the API and a worker on empty stores."""
+    """A redirector, the API and a worker."""
 
-    def __init__(self, start: StartService, **redirector: str) -> None:
-        self.redirector = start("redirector", **redirector)
-        self.api = start("api", API_WORKERS="1")
-        self.worker = start("worker")
+    def __init__(self, services: Services, **stores: str) -> None:
+        self._services, self._stores = services, stores
+        self.redirector = services.start(
+            "redirector", CLICK_COUNTRY_HEADER="CF-IPCountry", **stores
+        )
+        self.api = services.start("api", API_WORKERS="1", **stores)
+        self.worker = services.start("worker", **stores)
+
+    def another_redirector(self, **settings: str) -> ServiceProcess:
+        return self._services.start("redirector", **self._stores, **settings)
 
     def link(self, **fields: object) -> dict[str, Any]:
         body = {"original_url": "https://example.com/", **fields}
@@ -50,9 +61,31 @@ class Stack:
         return wait_for(found, f"{total} clicks", seconds=10) or {}
 
 
+@pytest.fixture(scope="module")
+def stack(
+    postgres: PostgresProcess,
+    valkey: ValkeyProcess,
+    ports: PortBlock,
+    tmp_path_factory: pytest.TempPathFactory,
+    watch_log: Callable[[Log], None],
+) -> Iterator[Stack]:
+    """One for all of these tests, on stores that were empty before the first."""
+    for store in (postgres, valkey):
+        store.heal()
+        store.empty()
+    services = Services(ports, tmp_path_factory.mktemp("logs"), watch_log)
+    try:
+        yield Stack(services, DATABASE_URL=postgres.url, REDIS_URL=valkey.url)
+    finally:
+        services.close()
+
+
 @pytest.fixture
-def stack(start_service: StartService) -> Stack:
-    return Stack(start_service, CLICK_COUNTRY_HEADER="CF-IPCountry")
+def user(stack: Stack, request: pytest.FixtureRequest) -> int:
+    """The id of a user without links."""
+    name = request.node.name[-30:]
+    body = {"username": name, "email": f"{name}@example.com"}
+    return int(stack.api.http.post("/users", json=body).raise_for_status().json()["id"])
 
 
 def test_a_click_shows_in_the_statistics_within_three_seconds(stack: Stack) -> None:
@@ -110,22 +143,21 @@ def test_a_redirect_that_was_refused_is_no_click(stack: Stack) -> None:
     assert stack.stats(link)["clicks"] == 0
 
 
-def test_a_users_statistics_are_those_of_all_their_links(stack: Stack) -> None:
-    user = stack.api.http.post("/users", json={"username": "a", "email": "a@example.com"}).json()
-    first, second = stack.link(user_id=user["id"]), stack.link(user_id=user["id"])
+def test_a_users_statistics_are_those_of_all_their_links(stack: Stack, user: int) -> None:
+    first, second = stack.link(user_id=user), stack.link(user_id=user)
     stranger = stack.link()
     for link in (first, second, second, stranger):
         stack.click(link)
     stack.wait_for_stats(stranger, 1)
     stack.wait_for_stats(second, 2)
-    stats = stack.api.http.get(f"/users/{user['id']}/stats").json()
-    assert (stats["user_id"], stats["clicks"], stats["bots"]) == (user["id"], 3, 0)
+    stats = stack.api.http.get(f"/users/{user}/stats").json()
+    assert (stats["user_id"], stats["clicks"], stats["bots"]) == (user, 3, 0)
     assert stats["devices"] == [{"device": "desktop", "clicks": 3}]
     assert sum(day["clicks"] for day in stats["series"]) == 3
 
 
-def test_links_sort_by_clicks(stack: Stack) -> None:
-    links = [stack.link() for _ in range(4)]
+def test_links_sort_by_clicks(stack: Stack, user: int) -> None:
+    links = [stack.link(user_id=user) for _ in range(4)]
     for link, clicks in zip(links, (1, 3, 0, 2), strict=True):
         for _ in range(clicks):
             stack.click(link)
@@ -133,7 +165,7 @@ def test_links_sort_by_clicks(stack: Stack) -> None:
     stack.wait_for_stats(links[3], 2)
 
     def busiest(**query: object) -> list[int]:
-        answer = stack.api.http.get("/urls", params={"sort": "clicks", **query})  # type: ignore[dict-item]
+        answer = stack.api.http.get("/urls", params={"sort": "clicks", "user_id": user, **query})  # type: ignore[dict-item]
         return [links.index(link) for link in answer.raise_for_status().json()]
 
     assert busiest() == [1, 3, 0, 2]
@@ -141,7 +173,7 @@ def test_links_sort_by_clicks(stack: Stack) -> None:
     stack.api.http.delete(f"/urls/{links[1]['id']}").raise_for_status()
     links[1] = stack.api.http.get(f"/urls/{links[1]['id']}").json()
     assert busiest(is_active="true") == [3, 0, 2]
-    assert busiest(user_id=1) == []
+    assert busiest(user_id=user + 1_000) == []
 
 
 @pytest.mark.parametrize(
@@ -155,22 +187,14 @@ def test_links_sort_by_clicks(stack: Stack) -> None:
         ("/urls?sort=clicks&after=2", 400),
     ],
 )
-def test_a_wrong_question_gets_a_plain_answer(api: ServiceProcess, path: str, status: int) -> None:
-    answer = api.http.get(path)
+def test_a_wrong_question_gets_a_plain_answer(stack: Stack, path: str, status: int) -> None:
+    answer = stack.api.http.get(path)
     assert (answer.status_code, list(answer.json())) == (status, ["error"])
 
 
-@pytest.fixture
-def api(start_service: StartService) -> ServiceProcess:
-    return start_service("api", API_WORKERS="1")
-
-
-def test_nothing_is_counted_where_that_is_switched_off(start_service: StartService) -> None:
-    stack = Stack(start_service, RECORD_CLICKS="false")
+def test_nothing_is_counted_where_that_is_switched_off(stack: Stack) -> None:
+    redirector = stack.another_redirector(RECORD_CLICKS="false")
     link = stack.link()
-    stack.click(link)
-    assert "hoplink_clicks_accepted_total 0.0" in metrics(stack.redirector.http)
-
-
-def metrics(client: httpx.Client) -> str:
-    return client.get("/prometheus").text
+    answer = redirector.http.get(f"/{link['short_code']}")
+    assert answer.status_code == 302
+    assert "hoplink_clicks_accepted_total 0.0" in redirector.http.get("/prometheus").text

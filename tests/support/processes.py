@@ -68,6 +68,7 @@ class ServerProcess:
         self._cwd = cwd
         self._account = account
         self._process: subprocess.Popen[bytes] | None = None
+        self._is_frozen = False
 
     def is_ready(self) -> bool:
         """Whether it answers."""
@@ -96,6 +97,7 @@ class ServerProcess:
     def launch(self) -> None:
         """Starts it without waiting."""
         assert not self.is_running
+        self._is_frozen = False
         with self.log.path.open("ab") as log:
             self._process = subprocess.Popen(
                 self._argv,
@@ -142,13 +144,17 @@ class ServerProcess:
 
     def freeze(self) -> None:
         """Stops all of its processes where they are; their sockets stay open."""
+        self._is_frozen = True
         self._stop_all()
 
     def thaw(self) -> None:
         """The reverse of `freeze`."""
+        if not self._is_frozen:
+            return
         for process in self._tree():
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.resume()
+        self._is_frozen = False
 
     def heal(self) -> None:
         """Brings it back to work, whatever a test did to it."""

@@ -20,6 +20,21 @@ from tests.support.processes import ServerProcess
 KEPT = ("schema_migration", "change_log_floor")
 """Tables whose rows belong to the schema."""
 
+USED_TABLES = """
+SELECT string_agg(format('%%I', relname), ', ')
+FROM pg_class AS used
+WHERE relnamespace = 'public'::regnamespace AND relkind = 'r' AND relname <> ALL (%s)
+  AND (
+    pg_relation_size(oid) > 0
+    OR EXISTS (
+      SELECT FROM pg_depend JOIN pg_class AS owned ON owned.oid = objid
+      WHERE classid = 'pg_class'::regclass AND refobjid = used.oid
+        AND CASE owned.relkind WHEN 'S' THEN pg_sequence_last_value(owned.oid) END IS NOT NULL
+    )
+  )
+"""
+"""The tables that hold or held rows, or gave out an id: most tests touch few."""
+
 
 class StoreProcess(ServerProcess):
     """A store with its data in a folder of its own."""
@@ -56,11 +71,7 @@ class PostgresProcess(StoreProcess):
             with connection, connection.cursor() as cursor:
                 # A test that left a transaction open must not hang the next one.
                 cursor.execute("SET lock_timeout = '5s'")
-                cursor.execute(
-                    "SELECT string_agg(format('%%I', tablename), ', ') FROM pg_tables"
-                    " WHERE schemaname = 'public' AND tablename <> ALL (%s)",
-                    (list(KEPT),),
-                )
+                cursor.execute(USED_TABLES, (list(KEPT),))
                 (tables,) = cursor.fetchone() or (None,)
                 if tables:
                     cursor.execute(f"TRUNCATE {tables} RESTART IDENTITY CASCADE")

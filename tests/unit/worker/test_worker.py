@@ -53,43 +53,37 @@ def pair(start_service: StartService) -> tuple[ServiceProcess, ServiceProcess]:
     return first, start_service("worker")
 
 
-def test_one_of_two_is_active(pair: tuple[ServiceProcess, ServiceProcess], redis: Redis) -> None:
+def test_one_of_two_is_active_and_hands_over_when_it_is_asked_to_end(
+    pair: tuple[ServiceProcess, ServiceProcess], redis: Redis
+) -> None:
     active, standby = pair
     wait_for_heartbeat(redis, seconds=2)
     assert (role(active), role(standby)) == ("active", "standby")
     metrics = [service.http.get("/prometheus").text for service in pair]
     assert "hoplink_worker_active 1.0" in metrics[0]
     assert "hoplink_worker_active 0.0" in metrics[1]
-
-
-def test_another_one_takes_over_from_one_that_was_killed(
-    pair: tuple[ServiceProcess, ServiceProcess], redis: Redis
-) -> None:
-    active, standby = pair
-    active.kill()
-    wait_for(lambda: is_active(standby), "the other to take over", seconds=TAKEOVER_SECONDS)
-    wait_for_heartbeat(redis, seconds=1)
-
-
-def test_another_one_takes_over_from_one_that_is_frozen(
-    pair: tuple[ServiceProcess, ServiceProcess], redis: Redis
-) -> None:
-    active, standby = pair
-    active.freeze()
-    wait_for(lambda: is_active(standby), "the other to take over", seconds=TAKEOVER_SECONDS)
-    active.thaw()
-    wait_for(lambda: not is_active(active), "the first to notice", seconds=2)
-    wait_for_heartbeat(redis, seconds=1)
-    assert is_active(standby)
-
-
-def test_one_that_is_asked_to_end_hands_over_at_once(
-    pair: tuple[ServiceProcess, ServiceProcess], redis: Redis
-) -> None:
-    active, standby = pair
     active.stop()
     assert active.exit_code == 0
-    wait_for(lambda: is_active(standby), "the other to take over", seconds=1.5)
+    wait_for(lambda: is_active(standby), "the other to take over at once", seconds=1.5)
+    wait_for_heartbeat(redis, seconds=1)
+
+
+def test_another_one_takes_over_from_one_that_is_frozen_or_killed(
+    pair: tuple[ServiceProcess, ServiceProcess], redis: Redis
+) -> None:
+    first, second = pair
+    first.freeze()
+    wait_for(
+        lambda: is_active(second), "one to take over from a frozen one", seconds=TAKEOVER_SECONDS
+    )
+    first.thaw()
+    wait_for(lambda: not is_active(first), "the frozen one to notice", seconds=2)
+    wait_for_heartbeat(redis, seconds=1)
+    assert is_active(second)
+    second.kill()
+    wait_for(
+        lambda: is_active(first), "one to take over from a killed one", seconds=TAKEOVER_SECONDS
+    )
     wait_for_heartbeat(redis, seconds=1)
 
 
