@@ -136,13 +136,17 @@ def test_a_path_cannot_forge_an_entry(api: httpx.Client, written: Written) -> No
     assert entry["level"] == "INFO"
 
 
-def test_a_flood_of_what_is_no_http_leaves_few_entries(port: int, written: Written) -> None:
+def test_a_flood_of_what_is_no_http_leaves_few_entries(
+    port: int, written: Written, api_process: ServiceProcess
+) -> None:
     for _ in range(50):
         assert send(port, b"nonsense\r\n\r\n").status_code == 400
 
     entries = [entry for entry in written() if "not HTTP" in entry["message"]]
-    assert 1 <= len(entries) <= 21
+    assert len(entries) <= 21
     assert all("request_id" not in entry for entry in entries)
+    # Tests before this one may have used up what a period allows.
+    assert "not HTTP" in api_process.log.text
 
 
 def test_what_gunicorn_says_is_an_entry_like_any_other(api_process: ServiceProcess) -> None:

@@ -76,7 +76,7 @@ def test_prometheus_scrapes_every_process_and_knows_alertmanager(stack: StackPro
             for sample in _ask(stack, "up == 1")
         }
 
-    wait_for(lambda: scraped() == up, "every target to be scraped", seconds=20, pause=0.2)
+    wait_for(lambda: scraped() == up, "every target to be scraped", seconds=20)
     known = _get(stack, "/api/v1/alertmanagers")["activeAlertmanagers"]
     assert [one["url"] for one in known] == [
         f"{stack.run_json['alertmanager']['url']}/api/v2/alerts"
@@ -117,7 +117,7 @@ def test_an_outage_of_postgresql_is_told_by_email_and_so_is_its_end(
         statuses = [stack.http.get(f"/absent{number}").status_code for number in range(10)]
         assert set(statuses) == {503}
         down = mail.wait_for("[FIRING page] Hoplink: ServiceDown: ", seconds=40)
-        wait_for(told_after_more_bad_answers, "HighErrorRate", seconds=40, pause=0.2)
+        wait_for(told_after_more_bad_answers, "HighErrorRate", seconds=40)
         errors = mail.wait_for("[FIRING page] Hoplink: HighErrorRate: ")
 
     def told_after_more_good_answers() -> bool:
@@ -126,7 +126,7 @@ def test_an_outage_of_postgresql_is_told_by_email_and_so_is_its_end(
         return mail.has("[RESOLVED page] Hoplink: HighErrorRate: ")
 
     down_ended = mail.wait_for("[RESOLVED page] Hoplink: ServiceDown: ", seconds=30)
-    wait_for(told_after_more_good_answers, "the end of HighErrorRate", seconds=40, pause=0.2)
+    wait_for(told_after_more_good_answers, "the end of HighErrorRate", seconds=40)
     errors_ended = mail.wait_for("[RESOLVED page] Hoplink: HighErrorRate: ")
 
     assert down["To"] == "sre@example.com, boss@example.com"
@@ -190,7 +190,7 @@ def _wait_until_quiet(stack: StackProcess) -> None:
     def quiet() -> bool:
         return not _firing(stack) and len(_ask(stack, "database_up == 1")) >= 4
 
-    wait_for(quiet, "nothing to fire", seconds=20, pause=0.2)
+    wait_for(quiet, "nothing to fire", seconds=20)
 
 
 def _follow(stack: StackProcess, code: str, *, times: int) -> None:

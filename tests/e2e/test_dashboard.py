@@ -102,7 +102,7 @@ def site(running_site: Site) -> Site:
         services = api.http.get("/metrics").json()["services"]
         return len(services) == 3 and api.http.get("/ready").json().items() >= up.items()
 
-    wait_for(all_is_well, "all to be well", seconds=20, pause=0.1)
+    wait_for(all_is_well, "all to be well", seconds=20)
     return running_site
 
 
