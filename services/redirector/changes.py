@@ -50,6 +50,7 @@ class ChangeFeed:
     `is_fresh()`. That ends by itself only when this process was stopped or stalled.
 
     `known` is the snapshot of the change log whose changes have all been applied here, or None.
+    `fresh_until` is the moment, by `clock`, at which `is_fresh()` ends.
     """
 
     def __init__(
@@ -69,7 +70,7 @@ class ChangeFeed:
         self._forget: Callable[[Changes], None] = _nobody
         self.known: Snapshot | None = None
         self._heard_at = float("-inf")
-        self._fresh_until = float("-inf")
+        self.fresh_until = float("-inf")
         self._poll_now = asyncio.Event()
         self._polled = asyncio.Event()
 
@@ -79,11 +80,11 @@ class ChangeFeed:
 
     def is_fresh(self) -> bool:
         """Whether what the local cache holds may be served without another look."""
-        return self._clock() < self._fresh_until
+        return self._clock() < self.fresh_until
 
     def seconds_since_proof(self) -> float:
         """Age of the last proof that no change was missed; infinite before the first."""
-        return self._clock() - (self._fresh_until - FRESH_SECONDS)
+        return self._clock() - (self.fresh_until - FRESH_SECONDS)
 
     async def confirm(self, seconds: float) -> None:
         """Returns when it `is_fresh()`; raises TimeoutError."""
@@ -200,7 +201,7 @@ class ChangeFeed:
             self._forget(changes)
 
     def _confirmed(self, moment: float) -> None:
-        self._fresh_until = max(self._fresh_until, moment + FRESH_SECONDS)
+        self.fresh_until = max(self.fresh_until, moment + FRESH_SECONDS)
         self._polled.set()
 
 

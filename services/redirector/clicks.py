@@ -46,8 +46,11 @@ class ClickLog:
     def __len__(self) -> int:
         return len(self._hits)
 
-    def take_down(self, link_id: int, request: bytes) -> None:
-        """A click, by the bytes of its request up to the blank line; they must be well-formed."""
+    def take_down(self, link_id: int, request: bytes, moment: float) -> None:
+        """A click at `moment` by `clock`, by the bytes of its request up to the blank line.
+
+        They must be well-formed.
+        """
         # A microsecond here is a tenth of a redirect. `partition` takes half as long as `find`;
         # names are written in one of two ways, and browsers send the user agent first.
         _, found, rest = request.partition(b"\r\nUser-Agent: ")
@@ -63,7 +66,7 @@ class ClickLog:
         else:
             referrer = _authority(_header(request, b"Referer")) if b"eferer: " in request else b""
         country = _header(request, self._country_header) if self._country_header else b""
-        self._keep((link_id, self._clock(), agent, referrer, country, request[0] == _H))
+        self._keep((link_id, moment, agent, referrer, country, request[0] == _H))
 
     def take_down_headers(
         self, link_id: int, headers: Iterable[tuple[bytes, bytes]], *, is_head: bool

@@ -8,6 +8,9 @@ have been: between two requests. Everything else goes to uvicorn, untouched.
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
@@ -69,7 +72,10 @@ class FastLane:
         feed: ChangeFeed,
         clicks: ClickLog | None = None,
         turns: Turns | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`clock` is that of the feed, the clicks and the turns: it is read once a hit."""
+        self._clock = clock
         self._turns = turns or Turns(None)
         self._clicks = clicks
         self._links = local.links
@@ -98,7 +104,10 @@ class FastLane:
         if end < 0:
             return None
         entry = self._links.get(data[start:end].decode("latin-1"))
-        if entry is None or not self._feed.is_fresh() or not self._inspector.accepts(data):
+        if entry is None:
+            return None
+        now = self._clock()
+        if now >= self._feed.fresh_until or not self._inspector.accepts(data):
             return None
         entry.visited = True
         turns = self._turns
@@ -106,9 +115,9 @@ class FastLane:
         if start == 6:
             turns.heads += 1
         if not turns.is_open:
-            turns.open()
+            turns.open(now)
         if self._clicks is not None:
-            self._clicks.take_down(entry.link_id, data)
+            self._clicks.take_down(entry.link_id, data, now)
         if default_headers is not self._default_headers:
             # uvicorn makes a new list every second, with a new Date.
             self._default_headers = default_headers

@@ -37,7 +37,7 @@ class Durations:
 class HttpCounts:
     """Counted on the event loop, read in any thread: a reader may miss the request under way."""
 
-    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.clock = clock
         self._statuses: Counter[tuple[str, str, int]] = Counter()
         self._durations: dict[tuple[str, str], Durations] = {}
@@ -116,6 +116,7 @@ class Turns:
         self.heads = 0
         """How many of them were HEAD."""
         self.is_open = counts is None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._began = 0.0
         self._hits_before = 0
         self._heads_before = 0
@@ -124,12 +125,15 @@ class Turns:
             self._get = counts.redirects("GET")
             self._head = counts.redirects("HEAD")
 
-    def open(self) -> None:
-        """A turn has its first hit, which is counted already."""
+    def open(self, moment: float) -> None:
+        """A turn has its first hit, at `moment` by the clock, which is counted already."""
         self.is_open = True
-        self._began = self._clock()
+        self._began = moment
+        if self._loop is None:
+            # Asking for it takes a system call, as long as all else here.
+            self._loop = asyncio.get_running_loop()
         # It runs after all that this turn of the loop has received.
-        asyncio.get_running_loop().call_soon(self._close)
+        self._loop.call_soon(self._close)
 
     def _close(self) -> None:
         self.is_open = False

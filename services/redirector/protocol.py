@@ -86,6 +86,17 @@ class Connections:
 class RedirectorProtocol(HttpToolsProtocol):
     """One connection."""
 
+    # With these among uvicorn's attributes there would be more than CPython keeps in place: each of
+    # them all would be looked up in a dictionary.
+    __slots__ = (
+        "_connections",
+        "_draining",
+        "_idle_seconds",
+        "_lane",
+        "_request_bytes",
+        "_stage",
+    )
+
     def __init__(
         self,
         config: Config,

@@ -76,7 +76,7 @@ class Replica:
         redis = Redis(port=1)
         pool = Pool("postgresql://127.0.0.1:1/none", size=1, name="test", statement_timeout_ms=1)
         feed = ChangeFeed(redis, pool, time.monotonic)
-        feed._fresh_until = float("inf")
+        feed.fresh_until = float("inf")
         redis_breaker, database_breaker = Breaker("redis"), Breaker("database")
         redis_breaker.is_open = database_breaker.is_open = True
         resolver = Resolver(

@@ -479,7 +479,7 @@ def test_confirming_takes_no_longer_than_it_may(
     async def scenario(made: Feed) -> None:
         await until(lambda: made.feed.known is not None)
         await made.feed.confirm(0.1)
-        monkeypatch.setattr(made.feed, "_fresh_until", float("-inf"))
+        monkeypatch.setattr(made.feed, "fresh_until", float("-inf"))
         postgres.freeze()
         try:
             with pytest.raises(TimeoutError):

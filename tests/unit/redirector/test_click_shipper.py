@@ -59,7 +59,7 @@ class Producer:
         """Clicks on links 1, 2, 3 and so on."""
         for _ in range(count):
             self._count += 1
-            self.log.take_down(self._count, REQUEST)
+            self.log.take_down(self._count, REQUEST, time.monotonic())
 
     async def flush(self, count: int = 0) -> None:
         self.click(count)

@@ -45,7 +45,8 @@ def one(clicks: ClickLog) -> Click:
 def by_bytes(headers: Headers, method: str = "GET", country_header: str = "CF-IPCountry") -> Click:
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers)
     clicks = log(country_header)
-    clicks.take_down(7, f"{method} /abc HTTP/1.1\r\nHost: sho.rt\r\n{lines}\r\n".encode("latin-1"))
+    request = f"{method} /abc HTTP/1.1\r\nHost: sho.rt\r\n{lines}\r\n"
+    clicks.take_down(7, request.encode("latin-1"), 5.0)
     return one(clicks)
 
 
@@ -94,9 +95,9 @@ def test_a_country_counts_only_if_its_header_is_trusted() -> None:
 
 
 def test_the_time_is_that_of_the_click_not_of_the_flush() -> None:
-    moments = iter([5.0, 6.5, 10.0])
+    moments = iter([6.5, 10.0])
     clicks = ClickLog(clock=lambda: next(moments), wall_clock=lambda: 1_700_000_010.25)
-    clicks.take_down(1, b"GET /a HTTP/1.1\r\n\r\n")
+    clicks.take_down(1, b"GET /a HTTP/1.1\r\n\r\n", 5.0)
     clicks.take_down_headers(1, [], is_head=False)
     [columns] = clicks.cut()
     assert columns.moments == (5.0, 6.5)
@@ -109,7 +110,7 @@ def test_a_user_agent_is_cut_at_its_longest() -> None:
 
 def test_what_was_cut_is_gone() -> None:
     clicks = log()
-    clicks.take_down(1, b"GET /a HTTP/1.1\r\n\r\n")
+    clicks.take_down(1, b"GET /a HTTP/1.1\r\n\r\n", 5.0)
     assert len(clicks) == 1
     assert one(clicks).link_id == 1
     assert (len(clicks), list(clicks.cut())) == (0, [])
@@ -164,7 +165,7 @@ def test_a_long_referrer_is_not_remembered_whole() -> None:
             referrer = b"https://%d.example?%s" % (number, b"x" * 16_000)
             clicks.take_down_headers(7, [(b"referer", referrer)], is_head=False)
             clicks.take_down(
-                7, b"GET /a HTTP/1.1\r\nUser-Agent: x\r\nReferer: %s\r\n\r\n" % referrer
+                7, b"GET /a HTTP/1.1\r\nUser-Agent: x\r\nReferer: %s\r\n\r\n" % referrer, 5.0
             )
         assert len(list(clicks.cut())) > 0
         del referrer
