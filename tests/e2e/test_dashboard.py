@@ -33,6 +33,27 @@ class Site:
     postgres: PostgresProcess
     valkey: ValkeyProcess
 
+    def start_anew(self) -> None:
+        """Brings all back, without what the API and Redis know of the last minutes."""
+        self.postgres.heal()
+        self.valkey.heal()
+        self.api.kill()
+        self.valkey.empty()
+        self.api.start()
+        self.wait_until_all_is_well()
+
+    def wait_until_all_is_well(self) -> None:
+        def all_is_well() -> bool:
+            services = self.api.http.get("/metrics").json()["services"]
+            ready = self.api.http.get("/ready").json()
+            return (
+                len(services) == 3
+                and all(service["ready"] for service in services)
+                and ready.items() >= {"database": "up", "redis": "up"}.items()
+            )
+
+        wait_for(all_is_well, "all to be well", seconds=20)
+
 
 @dataclass
 class Visit:
@@ -70,40 +91,35 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="module")
-def running_site(
-    services: Services, postgres: PostgresProcess, valkey: ValkeyProcess
-) -> Iterator[Site]:
+def site(services: Services, postgres: PostgresProcess, valkey: ValkeyProcess) -> Iterator[Site]:
+    """All is well."""
     postgres.heal()
     postgres.empty()
     valkey.heal()
     valkey.empty()
     urls = {"DATABASE_URL": postgres.url, "REDIS_URL": valkey.url}
-    redirector = services.start("redirector", CLICK_FLUSH_MS="50", **urls)
-    api = services.start("api", API_WORKERS="1", BASE_URL=redirector.url, **urls)
-    worker = services.start("worker", **urls)
-    yield Site(api, redirector, postgres, valkey)
-    for service in (api, redirector, worker):
-        service.stop()
+    redirector = services.prepare("redirector", CLICK_FLUSH_MS="50", **urls)
+    api = services.prepare("api", API_WORKERS="1", BASE_URL=redirector.url, **urls)
+    worker = services.prepare("worker", **urls)
+    running = (redirector, api, worker)
+    try:
+        for service in running:
+            service.launch()
+        for service in running:
+            service.heal()
+        started = Site(api, redirector, postgres, valkey)
+        started.wait_until_all_is_well()
+        yield started
+    finally:
+        for service in running:
+            service.kill()
 
 
 @pytest.fixture
-def site(running_site: Site) -> Site:
-    """All is well, and nobody remembers what the last test did."""
-    api = running_site.api
-    running_site.postgres.heal()
-    running_site.valkey.heal()
-    api.heal()
-    api.stop()
-    running_site.valkey.empty()
-    api.start()
-
-    def all_is_well() -> bool:
-        up = {"database": "up", "redis": "up"}
-        services = api.http.get("/metrics").json()["services"]
-        return len(services) == 3 and api.http.get("/ready").json().items() >= up.items()
-
-    wait_for(all_is_well, "all to be well", seconds=20)
-    return running_site
+def _mended(site: Site) -> Iterator[None]:
+    """For a test that breaks the site: afterwards all is well again, and nobody remembers."""
+    yield
+    site.start_anew()
 
 
 @pytest.fixture
@@ -166,6 +182,7 @@ def test_figures_move_under_load(site: Site, visit: Callable[..., Visit]) -> Non
     assert seen.hosts == {urlsplit(site.api.url).netloc}
 
 
+@pytest.mark.usefixtures("_mended")
 def test_an_alert_that_fires_shows_and_goes(site: Site, visit: Callable[..., Visit]) -> None:
     seen = visit()
     seen.wait_for_text("#verdict", "Everything works")
@@ -188,6 +205,7 @@ def test_an_alert_that_fires_shows_and_goes(site: Site, visit: Callable[..., Vis
     assert seen.page.title() == "Hoplink"
 
 
+@pytest.mark.usefixtures("_mended")
 def test_losing_the_api_shows_and_so_does_its_return(
     site: Site, visit: Callable[..., Visit]
 ) -> None:
