@@ -126,13 +126,15 @@ def _start(parts: Sequence[Part], supervisor: Supervisor, data_dir: Path) -> Non
     marks = {name: log.stat().st_size if log.exists() else 0 for name, log in logs.items()}
     for part in parts:
         supervisor.start_program(part.program.name)
+    first = _pids(supervisor.states())
     waiting = list(parts)
     deadline = time.monotonic() + READY_SECONDS
     while waiting:
         states = supervisor.states()
         for part in parts:
             name = part.program.name
-            if states[name].failed:
+            # On a slow machine one may live for a second before it dies of its settings.
+            if states[name].failed or states[name].pid != first[name]:
                 raise _failure(states[name], logs[name], marks[name])
         waiting = [part for part in waiting if not part.is_ready()]
         if waiting and time.monotonic() > deadline:
