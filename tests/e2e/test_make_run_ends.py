@@ -14,54 +14,43 @@ import psutil
 import pytest
 
 from infra.local.accounts import unprivileged
+from infra.local.data_dir import DataDir
 from infra.local.leftovers import is_alive
+from infra.local.options import Options
 from infra.local.ports import HOST
-from infra.local.supervision import socket_of
+from infra.local.stack import Stack
+from infra.local.supervision import Supervisor, socket_of
 from tests.support.ports import PortBlock
-from tests.support.stack import NewStack, StackProcess
+from tests.support.stack import STACK_PORTS, NewStack, StackProcess
 from tests.support.waiting import wait_for
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_ends_it_and_leaves_nothing_running(
-    new_stack: NewStack, used_data: Path, number: signal.Signals
+def test_each_signal_ends_it_leaving_its_data_and_nothing_running(
+    new_stack: NewStack, folder: Path
 ) -> None:
-    stack = new_stack(used_data).start()
-    everything = stack.everything()
-
-    assert stack.end(number) == 0
-
-    assert everything.left() == []
-    assert not (stack.data_dir / "run.json").exists()
-    assert not socket_of(stack.data_dir).parent.exists()
-
-
-def test_data_outlives_a_run(new_stack: NewStack, folder: Path) -> None:
     data_dir = folder / "kept; with % and 'quotes' # in it"
-    first = new_stack(data_dir).start()
-    code = first.shorten("https://example.com/kept")
-    first.end()
+    codes: list[str] = []
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        stack = new_stack(data_dir).start()
+        for code in codes:
+            answer = stack.http.get(f"/{code}")
+            assert answer.headers["Location"] == "https://example.com/kept", "data outlives a run"
+        codes.append(stack.shorten("https://example.com/kept"))
+        everything = stack.everything()
 
-    second = new_stack(data_dir).start()
+        assert stack.end(number) == 0, f"{number.name} ends it"
 
-    assert second.http.get(f"/{code}").headers["Location"] == "https://example.com/kept"
-
-
-def test_a_killed_launcher_takes_everything_with_it(new_stack: NewStack, used_data: Path) -> None:
-    stack = new_stack(used_data).start()
-    everything = stack.everything()
-
-    os.kill(stack.pid, signal.SIGKILL)
-
-    wait_for(lambda: not everything.left(), "everything to end", seconds=30)
-    assert not (stack.data_dir / "run.json").exists()
-    assert not socket_of(stack.data_dir).parent.exists()
+        assert everything.left() == [], f"{number.name} leaves nothing running"
+        assert not (data_dir / "run.json").exists()
+        assert not socket_of(data_dir).parent.exists()
 
 
-def test_a_run_ends_what_a_crash_left_behind(new_stack: NewStack, used_data: Path) -> None:
+def test_a_run_ends_what_a_crash_left_behind_and_takes_all_with_it_when_killed(
+    new_stack: NewStack, used_data: Path
+) -> None:
     crashed = new_stack(used_data).start()
     code = crashed.shorten("https://example.com/kept")
-    everything = crashed.everything()
+    left_behind = crashed.everything()
     supervisor = crashed.supervisor()
     os.kill(crashed.pid, signal.SIGSTOP)
     supervisor.kill()
@@ -69,10 +58,17 @@ def test_a_run_ends_what_a_crash_left_behind(new_stack: NewStack, used_data: Pat
     wait_for(lambda: crashed.exit_code is not None, "the launcher to be gone")
     assert crashed.works(), "the services outlived both"
 
-    again = new_stack(crashed.data_dir, port=crashed.port).start()
+    again = new_stack(used_data, port=crashed.port).start()
 
-    assert everything.left_processes() == []
+    assert left_behind.left_processes() == []
     assert again.http.get(f"/{code}").status_code == 302
+
+    everything = again.everything()
+    os.kill(again.pid, signal.SIGKILL)
+
+    wait_for(lambda: not everything.left(), "everything to end", seconds=30)
+    assert not (used_data / "run.json").exists()
+    assert not socket_of(used_data).parent.exists()
 
 
 # Only Linux tells which signals another process still handles.
@@ -153,7 +149,7 @@ def _refused(stack: StackProcess) -> str:
             seen |= set(before.children(recursive=True))
         except psutil.NoSuchProcess:
             break
-        time.sleep(0.01)
+        time.sleep(0.05)
     assert stack.wait_ended() == 1
     assert [process for process in seen if is_alive(process)] == []
     (line,) = stack.log.text.splitlines()
@@ -162,16 +158,26 @@ def _refused(stack: StackProcess) -> str:
 
 
 def test_a_process_with_the_id_of_a_killed_postgres_is_not_in_its_way(
-    new_stack: NewStack, used_data: Path
+    used_data: Path, ports: PortBlock
 ) -> None:
     """Ids come round: after a crash, postmaster.pid may name another process of its user."""
-    new_stack(used_data).start().end()
-    lock_file = used_data / "postgres" / "data" / "postmaster.pid"
+    port = ports.free_port(followed_by=STACK_PORTS)
+    options = Options.from_env({"PORT": str(port), "DATA_DIR": str(used_data), "MONITORING": "off"})
     account = unprivileged()
+    claimed = DataDir.claim(options, account)
+    stack = Stack(options, claimed.path, account)
+    stack.prepare()
+    (database,) = (part for part in stack.parts if part.program.name == "postgres")
+    lock_file = used_data / "postgres" / "data" / "postmaster.pid"
+    supervisor = Supervisor(used_data, [part.program for part in stack.parts])
     other = subprocess.Popen(["sleep", "60"], user=account.uid if account else None)
     try:
         lock_file.write_text(f"{other.pid}\n{lock_file.parent}\n0\n0\n\n\n")
-        new_stack(used_data).start().end()
+        supervisor.start()
+        supervisor.start_program("postgres")
+        wait_for(database.is_ready, "PostgreSQL to answer")
     finally:
+        supervisor.stop()
+        claimed.release()
         other.kill()
         other.wait()
