@@ -13,7 +13,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -178,6 +178,7 @@ class Bench:
             self._stack.redirector(**case.settings) as redirector,
             self._faces(case, fixed) as (fixed_face, fixed_servers),
             self._faces(case, redirector) as (face, servers),
+            self._load_alone(case),
         ):
             load = partial(self._wrk.run, codes=codes, around=self._around[case.browser])
             asked = self._warm(case, redirector, partial(load, face.port))
@@ -202,6 +203,15 @@ class Bench:
                 yield front, [front, server]
         else:
             yield server, [server]
+
+    @contextmanager
+    def _load_alone(self, case: Case) -> Iterator[None]:
+        """Where requests a second count, nobody records clicks on the core of the load meanwhile.
+
+        They are still taken down, and brought to Redis.
+        """
+        with self._stack.worker.paused() if case.through_nginx else nullcontext():
+            yield
 
     def _warm(self, case: Case, redirector: Redirector, load: Callable[..., Load]) -> int:
         """Brings the redirector to its working temperature; returns how far in the codes it is."""

@@ -84,10 +84,8 @@ class LogFeed:
         self._stop.set()
         self._thread.join(3 * TIMEOUT_SECONDS)
 
-    def take(self, line: str, record: logging.LogRecord) -> None:
-        """An entry that was written. One whose record is `unfed` shows on standard output only."""
-        if getattr(record, "unfed", False):
-            return
+    def take(self, line: str) -> None:
+        """An entry that was written."""
         self._recent.append(line)
         if len(self._waiting) == MAX_WAITING:
             self.dropped += 1

@@ -32,6 +32,7 @@ from services.api.users import UserItem, UserLinks, UserList, Users
 from shared import metrics
 from shared.database import Database, Watchdog
 from shared.log_feed import LogFeed
+from shared.logging import JsonLines
 from shared.settings import Settings
 
 SEED_FOLDER = Path(__file__).resolve().parents[2] / "seed"
@@ -40,7 +41,7 @@ READY_TIMEOUT_SECONDS = 1.0
 App = falcon.App[Any, Any]
 
 
-def create_app(settings: Settings, feed: LogFeed, telemetry: Telemetry) -> App:
+def create_app(settings: Settings, log: JsonLines, feed: LogFeed, telemetry: Telemetry) -> App:
     """The API as a WSGI application, with clients of its own; it connects when it is asked."""
     registry = telemetry.registry
     redis = RedisGate(
@@ -60,7 +61,7 @@ def create_app(settings: Settings, feed: LogFeed, telemetry: Telemetry) -> App:
     events = Events(connections, publisher)
 
     around: list[Any] = [
-        Requests(telemetry.http, log_addresses=settings.log_client_addresses),
+        Requests(telemetry.http, log, log_addresses=settings.log_client_addresses),
         Methods(),
     ]
     app: App = falcon.App(middleware=around, request_type=Request)

@@ -12,17 +12,18 @@ import falcon
 from services.api.metrics import HttpMetrics
 from shared import request_ids
 from shared.live_stats import MONITORING
-from shared.logging import REQUESTS
+from shared.logging import REQUESTS, JsonLines
 from shared.metrics import NO_ROUTE
 
-_log = logging.getLogger(REQUESTS)
+_logger = logging.getLogger(REQUESTS)
 
 
 class Requests:
     """Gives each request an id, nginx's if it came with one; counts and logs how it went."""
 
-    def __init__(self, counts: HttpMetrics, *, log_addresses: bool) -> None:
+    def __init__(self, counts: HttpMetrics, log: JsonLines, *, log_addresses: bool) -> None:
         self._counts = counts
+        self._log = log
         self._log_addresses = log_addresses
 
     def process_request(self, req: falcon.Request, _resp: falcon.Response) -> None:
@@ -42,6 +43,9 @@ class Requests:
         route = route_of(req.uri_template)
         seconds = time.perf_counter() - req.context.began
         self._counts.answered(req.method, route, status, seconds)
+        level = logging.INFO if status < 500 else logging.WARNING
+        if not _logger.isEnabledFor(level):
+            return
         entry: dict[str, object] = {
             "method": req.method,
             "route": route,
@@ -52,15 +56,12 @@ class Requests:
         if self._log_addresses:
             # Of the client, as nginx has it, which overwrites this header.
             entry["client"] = req.get_header("X-Forwarded-For", default=req.remote_addr)
-        if status < 500:
-            unfed = route in MONITORING or _is_the_dashboards(req)
-            _log.info("request", extra={"entry": entry, "unfed": unfed})
-        else:
-            _log.warning("request", extra={"entry": entry})
+        no_news = status < 500 and (route in MONITORING or _is_the_dashboards(req))
+        self._log.request(level, entry, fed=not no_news)
 
 
 def _is_the_dashboards(req: falcon.Request) -> bool:
-    """Whether a page that asks every other second wants this: no news, so /logs leaves it out."""
+    """Whether a page that asks every other second wants this."""
     return req.method == "GET" and req.get_header("Referer", default="").endswith("/dashboard")
 
 

@@ -96,7 +96,7 @@ class Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
         telemetry.start()
         self.http = telemetry.http
         self.cfg.set("worker_exit", lambda _master, _worker: _close(feed, telemetry))
-        return create_app(self._settings, feed, telemetry)
+        return create_app(self._settings, self._log, feed, telemetry)
 
     def _hooks(self) -> dict[str, Any]:
         """Give each process a place for its metrics."""

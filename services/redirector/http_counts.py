@@ -116,7 +116,7 @@ class Turns:
         self.heads = 0
         """How many of them were HEAD."""
         self.is_open = counts is None
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._call_soon: Callable[[Callable[[], None]], object] | None = None
         self._began = 0.0
         self._hits_before = 0
         self._heads_before = 0
@@ -129,11 +129,11 @@ class Turns:
         """A turn has its first hit, at `moment` by the clock, which is counted already."""
         self.is_open = True
         self._began = moment
-        if self._loop is None:
-            # Asking for it takes a system call, as long as all else here.
-            self._loop = asyncio.get_running_loop()
+        if self._call_soon is None:
+            # Asking for the loop takes a system call, as long as all else here.
+            self._call_soon = asyncio.get_running_loop().call_soon
         # It runs after all that this turn of the loop has received.
-        self._loop.call_soon(self._close)
+        self._call_soon(self._close)
 
     def _close(self) -> None:
         self.is_open = False

@@ -18,7 +18,7 @@ from services.api.telemetry import Telemetry
 from services.api.users import Users
 from shared import short_codes
 from shared.log_feed import LogFeed
-from shared.logging import JsonLines
+from shared.logging import EntryFormatter, JsonLines
 from shared.repeat_limit import RepeatLimit
 from shared.settings import Settings
 
@@ -30,8 +30,9 @@ CSV = {"content-type": "text/csv"}
 @pytest.fixture
 def client(database_url: str, redis_url: str) -> falcon.testing.TestClient:
     settings = Settings.from_env({"DATABASE_URL": database_url, "REDIS_URL": redis_url})
-    feed = LogFeed(redis_url, JsonLines(sys.stdout, RepeatLimit()))
-    return falcon.testing.TestClient(create_app(settings, feed, Telemetry(settings)))
+    log = JsonLines(sys.stdout, RepeatLimit(), EntryFormatter("api"))
+    feed = LogFeed(redis_url, log)
+    return falcon.testing.TestClient(create_app(settings, log, feed, Telemetry(settings)))
 
 
 @pytest.fixture

@@ -20,29 +20,28 @@ from tests.support.waiting import wait_for
 
 
 @pytest.fixture
-def log() -> Iterator[logging.Logger]:
-    handler = JsonLines(io.StringIO(), RepeatLimit())
-    handler.setFormatter(EntryFormatter("worker"))
-    logger = logging.getLogger("hoplink.requests")
+def log() -> Iterator[JsonLines]:
+    """Of entries of requests, of which none is held back; the feed's own go there, too."""
+    handler = JsonLines(io.StringIO(), RepeatLimit(), EntryFormatter("worker"))
     ours = logging.getLogger("shared.log_feed")
-    for each in (logger, ours):
-        each.addHandler(handler)
-        each.setLevel(logging.INFO)
-        each.propagate = False
-    yield logger
-    for each in (logger, ours):
-        each.removeHandler(handler)
-        each.setLevel(logging.NOTSET)
-        each.propagate = True
+    ours.addHandler(handler)
+    ours.setLevel(logging.INFO)
+    ours.propagate = False
+    yield handler
+    ours.removeHandler(handler)
+    ours.setLevel(logging.NOTSET)
+    ours.propagate = True
 
 
 @pytest.fixture
-def feed(redis_url: str, log: logging.Logger) -> Iterator[LogFeed]:
-    (handler,) = log.handlers
-    assert isinstance(handler, JsonLines)
-    feed = LogFeed(redis_url, handler)
+def feed(redis_url: str, log: JsonLines) -> Iterator[LogFeed]:
+    feed = LogFeed(redis_url, log)
     with feed.running():
         yield feed
+
+
+def say(log: JsonLines, path: object) -> None:
+    log.request(logging.INFO, {"path": path}, fed=True)
 
 
 def in_redis(url: str) -> list[dict[str, Any]]:
@@ -52,80 +51,75 @@ def in_redis(url: str) -> list[dict[str, Any]]:
 
 
 def test_entries_come_to_redis_in_their_order(
-    feed: LogFeed, log: logging.Logger, redis_url: str
+    feed: LogFeed, log: JsonLines, redis_url: str
 ) -> None:
     for number in range(600):
-        log.info("%d", number)
+        say(log, number)
 
     wait_for(lambda: len(in_redis(redis_url)) == 600, "them to be there")
     found = in_redis(redis_url)
-    assert [entry["message"] for entry in found] == [str(number) for number in range(600)]
+    assert [entry["path"] for entry in found] == list(range(600))
 
 
-def test_redis_holds_a_bounded_number(feed: LogFeed, log: logging.Logger, redis_url: str) -> None:
+def test_redis_holds_a_bounded_number(feed: LogFeed, log: JsonLines, redis_url: str) -> None:
     for number in range(2 * KEPT):
-        log.info("%d", number)
+        say(log, number)
         if number % MAX_WAITING == MAX_WAITING - 1:
             wait_for(lambda: not feed._waiting, "the queue to be empty")
     feed.close()
 
     found = in_redis(redis_url)
-    assert found[-1]["message"] == str(2 * KEPT - 1)
+    assert found[-1]["path"] == 2 * KEPT - 1
     assert KEPT <= len(found) <= KEPT + 100
 
 
 def test_an_entry_that_is_not_for_redis_stays_out(
-    feed: LogFeed, log: logging.Logger, redis_url: str
+    feed: LogFeed, log: JsonLines, redis_url: str
 ) -> None:
-    log.info("not this", extra={"unfed": True})
-    log.info("this", extra={"unfed": False})
+    log.request(logging.INFO, {"path": "not this"}, fed=False)
+    log.request(logging.INFO, {"path": "this"}, fed=True)
     feed.close()
 
     (entry,) = in_redis(redis_url)
-    assert entry["message"] == "this"
-    assert "unfed" not in entry
+    assert entry["path"] == "this"
 
 
-def test_what_is_left_at_the_end_is_sent(
-    feed: LogFeed, log: logging.Logger, redis_url: str
-) -> None:
-    log.info("the last one")
+def test_what_is_left_at_the_end_is_sent(feed: LogFeed, log: JsonLines, redis_url: str) -> None:
+    say(log, "the last one")
     feed.close()
 
-    assert in_redis(redis_url)[-1]["message"] == "the last one"
+    assert in_redis(redis_url)[-1]["path"] == "the last one"
 
 
 @pytest.mark.parametrize("trouble", ["stop", "freeze"])
 def test_without_redis_nothing_waits_and_what_fits_arrives_later(
-    feed: LogFeed, log: logging.Logger, valkey: ValkeyProcess, trouble: str
+    feed: LogFeed, log: JsonLines, valkey: ValkeyProcess, trouble: str
 ) -> None:
     getattr(valkey, trouble)()
     began = time.monotonic()
     for number in range(3 * MAX_WAITING):
-        log.info("%d", number)
+        say(log, number)
     assert time.monotonic() - began < 1
     assert feed.dropped >= MAX_WAITING
     assert len(feed.recent(5_000)) == RECENT
-    assert json.loads(feed.recent(1)[0])["message"] == str(3 * MAX_WAITING - 1)
+    assert json.loads(feed.recent(1)[0])["path"] == 3 * MAX_WAITING - 1
 
     wait_for(lambda: feed._in_trouble, "the feed to notice")
     valkey.heal()
 
     wait_for(lambda: not feed._waiting and not feed._in_trouble, "the feed to recover")
     feed.close()
-    messages = [entry["message"] for entry in in_redis(valkey.url)]
-    assert str(3 * MAX_WAITING - 1) in messages
-    assert messages[-1] == "log entries reach Redis again"
+    found = in_redis(valkey.url)
+    assert 3 * MAX_WAITING - 1 in [entry.get("path") for entry in found]
+    assert found[-1]["message"] == "log entries reach Redis again"
 
 
-def test_a_long_outage_is_said_once(
-    feed: LogFeed, log: logging.Logger, valkey: ValkeyProcess
-) -> None:
+def test_a_long_outage_is_said_once(feed: LogFeed, log: JsonLines, valkey: ValkeyProcess) -> None:
     valkey.stop()
     for _ in range(3):
-        log.info("x")
+        say(log, "x")
         assert not feed._flush()
 
-    output = log.handlers[0].stream  # type: ignore[attr-defined]
-    assert output.getvalue().count("log entries don't reach Redis") == 1
+    assert isinstance(log.stream, io.StringIO)
+    assert log.stream.getvalue().count("log entries don't reach Redis") == 1
     assert BURST > 1, "it isn't the limit of repeats that did this"

@@ -34,9 +34,7 @@ def output() -> io.StringIO:
 
 @pytest.fixture
 def handler(output: io.StringIO) -> JsonLines:
-    handler = JsonLines(output, RepeatLimit())
-    handler.setFormatter(EntryFormatter("api", [PASSWORD]))
-    return handler
+    return JsonLines(output, RepeatLimit(), EntryFormatter("api", [PASSWORD]))
 
 
 @pytest.fixture
@@ -193,10 +191,32 @@ def test_a_flood_is_held_back_and_counted(
 
 
 def test_no_entry_of_a_request_is_held_back(handler: JsonLines, output: io.StringIO) -> None:
-    for number in range(10 * BURST):
-        handler.handle(logging.LogRecord(REQUESTS, 20, "", number, "request", None, None))
+    for _ in range(10 * BURST):
+        handler.request(logging.INFO, {"status": 200}, fed=True)
 
     assert output.getvalue().count("\n") == 10 * BURST
+
+
+@pytest.mark.parametrize("path", ["/" + "x" * 9_999, "/\ud800", '/\n{"level": "ERROR"}'])
+def test_the_entry_of_a_request_is_one_bounded_line(
+    handler: JsonLines, entry: Entry, path: str
+) -> None:
+    handler.request(logging.WARNING, {"path": path, "status": 500}, fed=True)
+
+    found = entry()
+    assert (found["level"], found["logger"], found["status"]) == ("WARNING", REQUESTS, 500)
+    assert found["path"] == path[:MAX_TEXT]
+
+
+def test_the_entry_of_a_request_that_cannot_be_written_fails_nobody(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    closed = io.StringIO()
+    closed.close()
+    handler = JsonLines(closed, RepeatLimit(), EntryFormatter("api"))
+    handler.request(logging.INFO, {"status": 200}, fed=True)
+
+    assert "Logging error" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("given", ["0123456789abcdef", "f.e_d-cba9876543210", "a" * 64])
