@@ -116,9 +116,11 @@ class Load(NamedTuple):
 
 
 class Api(Server):
-    """One gunicorn process with a thread for each client."""
+    """Under gunicorn, with a thread for each client."""
 
-    def __init__(self, stack: Stack, port: int, argv: Sequence[str], *, threads: int) -> None:
+    def __init__(
+        self, stack: Stack, port: int, argv: Sequence[str], *, processes: int, threads: int
+    ) -> None:
         super().__init__(
             "api",
             [sys.executable, *argv],
@@ -129,7 +131,7 @@ class Api(Server):
                 "DATABASE_URL": stack.database.url,
                 "REDIS_URL": stack.redis.url,
                 "API_PORT": str(port),
-                "API_WORKERS": "1",
+                "API_WORKERS": str(processes),
                 "API_THREADS": str(threads),
                 # A statement that has to wait for this machine's disk is no failure here.
                 "STATEMENT_TIMEOUT_MS": "60000",
@@ -176,10 +178,13 @@ class Bench:
         self._ports = free_ports(17_000)
 
     @contextmanager
-    def api(self, *argv: str, threads: int = CLIENTS, pinned: bool = False) -> Iterator[Api]:
+    def api(
+        self, *argv: str, processes: int = 1, threads: int = CLIENTS, pinned: bool = False
+    ) -> Iterator[Api]:
         cores = self._stack.cores
         with cores.use(cores.tested if pinned else None):
-            api = Api(self._stack, next(self._ports), argv, threads=threads)
+            port = next(self._ports)
+            api = Api(self._stack, port, argv, processes=processes, threads=threads)
         try:
             api.wait_until(api.answers)
             yield api
