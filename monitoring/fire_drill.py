@@ -116,7 +116,8 @@ class Drill:
                 self._say("FAILED: Alertmanager took the alerts, but doesn't show them as active")
                 return False
             self._say(f"active in Alertmanager: {', '.join(self._names)}")
-            arrived = not emails_on or self._emails_left("firing", before, _longest_wait(config))
+            wait = _seconds("group_wait", config)
+            arrived = not emails_on or self._emails_left("firing", before, wait)
         finally:
             # Also of a drill that is interrupted nothing should stay.
             before = self._alertmanager.emails()
@@ -124,7 +125,7 @@ class Drill:
         gone = self._wait(lambda: not self._active(), ACTIVE_SECONDS)
         self._say("resolved" if gone else "FAILED: the alerts stay active")
         if emails_on and arrived:
-            arrived = self._emails_left("resolved", before, _longest_wait(config))
+            arrived = self._emails_left("resolved", before, _seconds("group_interval", config))
         return gone and arrived
 
     def _send(self, ends_in: timedelta) -> None:
@@ -184,14 +185,13 @@ def _total(metrics: str, name: str) -> int:
     return sum(int(float(value)) for value in re.findall(pattern, metrics, re.MULTILINE))
 
 
-def _longest_wait(config: str) -> float:
-    """Seconds that Alertmanager may collect before it sends an email, by its configuration."""
+def _seconds(interval: str, config: str) -> float:
+    """A setting of how long Alertmanager may collect before it sends an email; the longest."""
     units = {"s": 1, "m": 60, "h": 3600}
-    intervals = re.findall(r"group_(?:wait|interval): (\S+)", config)
     return max(
         (
-            sum(int(number) * units[unit] for number, unit in re.findall(r"(\d+)([smh])", interval))
-            for interval in intervals
+            sum(int(number) * units[unit] for number, unit in re.findall(r"(\d+)([smh])", found))
+            for found in re.findall(rf"{interval}: (\S+)", config)
         ),
         default=300,
     )
