@@ -10,6 +10,7 @@ import psutil
 import pytest
 
 from infra.local.leftovers import is_alive
+from tests.support.services import get
 from tests.support.stack import StackProcess
 from tests.support.waiting import wait_for
 
@@ -39,8 +40,8 @@ def test_run_json_names_each_process_and_its_own_address(stack: StackProcess) ->
     for pid in stack.processes.values():
         assert os.getsid(pid) == pid, "each runs in a session of its own"
     for url in stack.addresses.values():
-        assert httpx.get(f"{url}/ready", trust_env=False).status_code == 200
-        assert httpx.get(f"{url}/health", trust_env=False).status_code == 200
+        assert get(f"{url}/ready").status_code == 200
+        assert get(f"{url}/health").status_code == 200
 
 
 def test_run_json_is_for_its_owner_only(stack: StackProcess) -> None:
@@ -144,6 +145,6 @@ def test_a_supervisor_that_ended_comes_back_with_everything(
 
 def _is_ready(url: str) -> bool:
     try:
-        return httpx.get(f"{url}/ready", trust_env=False).status_code == 200
+        return get(f"{url}/ready").status_code == 200
     except httpx.TransportError:
         return False

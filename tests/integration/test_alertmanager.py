@@ -9,14 +9,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from shared.settings import AlertSettings
 from tests.support.mail import MailServer, mail_server, text_of
 from tests.support.monitoring import AlertmanagerProcess
 from tests.support.processes import Log, inherited_environ
-from tests.support.services import ROOT
+from tests.support.services import ROOT, get, http_client
 from tests.support.waiting import wait_for
 
 FreePort = Callable[[], int]
@@ -227,11 +226,10 @@ def _drill(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def _post(alertmanager: AlertmanagerProcess, alert: Mapping[str, object]) -> None:
-    url = f"{alertmanager.url}/api/v2/alerts"
-    assert httpx.post(url, json=[alert], trust_env=False).status_code == 200
+    with http_client(alertmanager.url) as client:
+        assert client.post("/api/v2/alerts", json=[alert]).status_code == 200
 
 
 def _alerts(alertmanager: AlertmanagerProcess) -> list[dict[str, Any]]:
-    url = f"{alertmanager.url}/api/v2/alerts"
-    found: list[dict[str, Any]] = httpx.get(url, trust_env=False).json()
+    found: list[dict[str, Any]] = get(f"{alertmanager.url}/api/v2/alerts").json()
     return found

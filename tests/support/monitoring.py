@@ -11,6 +11,7 @@ import httpx
 from infra.local.monitoring import ALERTMANAGER, Alertmanager
 from shared.settings import AlertSettings
 from tests.support.processes import ServerProcess
+from tests.support.services import get
 
 PACKAGES = "apt-get install prometheus prometheus-alertmanager"
 
@@ -47,6 +48,6 @@ class AlertmanagerProcess(ServerProcess):
 
     def is_ready(self) -> bool:
         try:
-            return httpx.get(f"{self.url}/-/ready", trust_env=False).status_code == 200
+            return get(f"{self.url}/-/ready").status_code == 200
         except httpx.TransportError:
             return False
