@@ -116,6 +116,11 @@ class Window:
     recent_seconds = 2 * BUCKET_SECONDS
 
     @property
+    def requests_per_second(self) -> float:
+        """Lately."""
+        return self.recent.requests / self.recent_seconds
+
+    @property
     def redirects_per_second(self) -> float:
         """Lately."""
         return sum(self.recent.tiers.values()) / self.recent_seconds

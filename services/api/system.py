@@ -160,6 +160,7 @@ def requests(window: Window) -> dict[str, Any]:
         "total": total,
         "errors": errors,
         "error_rate": round(errors / total, 4) if total else 0.0,
+        "per_second": round(window.requests_per_second, 1),
         "window_seconds": alerts.WINDOW_SECONDS,
     }
 

@@ -55,7 +55,7 @@ function sampleOf({ requests = {}, redirects = {}, clicks = {} }, time) {
     local: tier('local'),
     redis: tier('redis'),
     database: tier('database'),
-    requests: requests.window_seconds > 0 ? requests.total / requests.window_seconds : null,
+    requests: requests.per_second ?? null,
     errors: requests.error_rate ?? null,
     lag: clicks.lag_seconds ?? null,
   };
