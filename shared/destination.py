@@ -25,8 +25,9 @@ def validate(url: str) -> str:
         raise InvalidDestination(f"must be at most {MAX_LENGTH} characters")
     if PLAIN.fullmatch(url):
         return url
-    if _CONTROL.search(url) or url != url.strip():
-        raise InvalidDestination("must not hold control characters or white space at its ends")
+    _refuse_control_characters(url)
+    if url != url.strip():
+        raise InvalidDestination("must not have white space at its ends")
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
@@ -43,8 +44,10 @@ def validate(url: str) -> str:
 def to_location(url: str) -> bytes:
     """`url` byte for byte; what isn't ASCII percent-encoded as UTF-8, in a host as IDNA.
 
-    Raises InvalidDestination for a host that ASCII can't express.
+    Raises InvalidDestination for a host that ASCII can't express, and for control characters: a
+    link may have come into the database past the API, and must not end its header early.
     """
+    _refuse_control_characters(url)
     if url.isascii():
         return url.encode("ascii")
     scheme, slashes, rest = url.partition("//")
@@ -54,6 +57,11 @@ def to_location(url: str) -> bytes:
     if not port.isascii():  # it may as well be the rest of an IPv6 address
         raise InvalidDestination("has a host or a port that is none")
     return f"{scheme}{slashes}{_ascii_host(host)}{colon}{port}{_quoted(path)}".encode("ascii")
+
+
+def _refuse_control_characters(url: str) -> None:
+    if _CONTROL.search(url):
+        raise InvalidDestination("must not hold control characters")
 
 
 def _ascii_host(host: str) -> str:

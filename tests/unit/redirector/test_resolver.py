@@ -94,6 +94,22 @@ def test_each_tier_answers_what_the_one_before_did_not_know(
     run(scenario)
 
 
+def test_a_url_that_no_header_can_hold_is_no_link_and_harms_no_other(
+    run: Callable[..., None], links: Writer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Such a URL comes from who writes to the database past the API."""
+    links.write("code", NEW)
+    links.write("split", "https://example.com/\r\nSet-Cookie: a=b\r\n\r\n")
+
+    async def scenario(here: Redirector) -> None:
+        answers = await asyncio.gather(*map(here.location, ("code", "split")))
+        assert answers == [NEW.encode(), None]
+
+    run(scenario)
+    (record,) = [each for each in caplog.records if "can't be redirected to" in each.message]
+    assert record.levelname == "ERROR"
+
+
 @pytest.mark.parametrize("code", ["", "ab", "a.b", "users", "x" * 33])
 def test_a_code_that_cannot_exist_needs_no_look_up(run: Callable[..., None], code: str) -> None:
     async def scenario(here: Redirector) -> None:

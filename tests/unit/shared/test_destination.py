@@ -78,6 +78,13 @@ def test_refuses_what_no_redirect_should_lead_to(url: str) -> None:
         destination.validate(url)
 
 
+@pytest.mark.parametrize("character", ["\r", "\n", "\x00", "\x85"])
+@pytest.mark.parametrize("url", ["https://example.com/{}", "https:{}//\u00e9.example/"])
+def test_a_url_that_came_past_the_api_makes_no_header_of_its_own(url: str, character: str) -> None:
+    with pytest.raises(InvalidDestination):
+        destination.to_location(url.format(character))
+
+
 @given(st.text(max_size=60))
 def test_a_location_never_breaks_out_of_its_header(path: str) -> None:
     url = f"https://example.com/{path}"
