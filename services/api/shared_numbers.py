@@ -8,6 +8,7 @@ many files as processes run at the same time, however often they are restarted.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import tempfile
@@ -20,12 +21,22 @@ from prometheus_client.core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from prometheus_client.registry import Collector
 
+_PREFIX = "hoplink-api-metrics-"
+_NEW_PREFIX = "hoplink-api-new-"
+
 
 class SharedNumbers:
-    """A folder of such files, for one run of a server."""
+    """A folder of such files, for one run of a server. What killed servers left is removed."""
 
     def __init__(self) -> None:
-        self._folder = Path(tempfile.mkdtemp(prefix="hoplink-api-metrics-"))
+        for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+            _remove_unless_held(folder)
+        folder = Path(tempfile.mkdtemp(prefix=_NEW_PREFIX))
+        # The server and its processes hold it as long as one of them lives. Under this name only
+        # once it is held, lest another server that starts takes it for a leftover.
+        self._hold = _hold(folder)
+        held = folder.name.replace(_NEW_PREFIX, _PREFIX, 1)
+        self._folder = folder.rename(folder.with_name(held))
         self._taken: set[int] = set()
 
     def take(self) -> int:
@@ -53,6 +64,27 @@ class SharedNumbers:
 
     def remove(self) -> None:
         shutil.rmtree(self._folder, ignore_errors=True)
+        os.close(self._hold)
+
+
+def _hold(folder: Path) -> int:
+    """A descriptor that keeps `folder` locked; raises OSError if somebody else has it."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _remove_unless_held(folder: Path) -> None:
+    try:
+        descriptor = _hold(folder)
+    except OSError:
+        return  # of a server that lives, of another user, or gone
+    shutil.rmtree(folder, ignore_errors=True)
+    os.close(descriptor)
 
 
 class _Sums(Collector):
