@@ -88,7 +88,10 @@ def main() -> int:
     try:
         settings = AlertSettings.from_env(os.environ)
         render(settings, folder)
-    except (SettingsError, OSError) as error:
+    except SettingsError as error:
+        print(f"hoplink: setting {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
         print(f"hoplink: {error}", file=sys.stderr)
         return 2
     print(f"hoplink: {said(settings)}")

@@ -98,7 +98,7 @@ def test_a_wrong_setting_is_named_and_no_password_shown(tmp_path: Path) -> None:
     done = _render(tmp_path, **MAIL, SMTP_PORT="no", SMTP_PASSWORD="s3cr3t")
 
     assert done.returncode == 2
-    assert done.stderr.startswith("hoplink: SMTP_PORT: ")
+    assert done.stderr.startswith("hoplink: setting SMTP_PORT: ")
     assert "s3cr3t" not in done.stdout + done.stderr
     assert list(tmp_path.iterdir()) == []
 
