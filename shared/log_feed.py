@@ -13,12 +13,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
+from prometheus_client import CollectorRegistry, Counter
 from redis import Redis
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
 from shared.logging import JsonLines
+from shared.metrics import LOG_ENTRIES_DROPPED
 
 STREAM = "hoplink:logs"
 KEPT = 2_000
@@ -54,6 +56,8 @@ class LogFeed:
         self._batch: list[str] = []
         self._in_trouble = False
         self._handler = handler
+        self._counters: dict[str, Counter] = {}
+        self._counted = self._totals()
         self._redis = Redis.from_url(
             redis_url,
             socket_timeout=TIMEOUT_SECONDS,
@@ -65,6 +69,11 @@ class LogFeed:
         )
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="log-feed", daemon=True)
+
+    def count_in(self, registry: CollectorRegistry, service: str) -> None:
+        """Has a metric tell what gets lost from here on. To be called once, before the start."""
+        counter = LOG_ENTRIES_DROPPED.counter(registry)
+        self._counters = {reason: counter.labels(service, reason) for reason in self._totals()}
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -99,8 +108,18 @@ class LogFeed:
         pause = INTERVAL_SECONDS
         while not self._stop.wait(pause):
             self._handler.summarise()
+            self._count()
             pause = INTERVAL_SECONDS if self._flush() else RETRY_SECONDS
         self._flush()
+
+    def _totals(self) -> dict[str, int]:
+        return {"repeated": self._handler.held_back, "overflow": self.dropped}
+
+    def _count(self) -> None:
+        totals = self._totals()
+        for reason, counter in self._counters.items():
+            counter.inc(totals[reason] - self._counted[reason])
+        self._counted = totals
 
     def _flush(self) -> bool:
         """Whether Redis took what there was."""

@@ -50,6 +50,11 @@ class JsonLines(logging.StreamHandler[TextIO]):
         self._entries = formatter
         self._limit = limit
 
+    @property
+    def held_back(self) -> int:
+        """Entries that came too often to be written."""
+        return self._limit.held_back
+
     def handle(self, record: logging.LogRecord) -> bool:
         self.summarise()
         if not self._limit.admits(record):

@@ -151,6 +151,14 @@ BUILD_INFO = Declaration(
     of=ALL,
     together="livemax",
 )
+LOG_ENTRIES_DROPPED = Declaration(
+    "hoplink_log_entries_dropped_total",
+    "counter",
+    "Log entries left out: `repeated` ones are counted instead of written, "
+    "an `overflow` is on standard output but not in /logs, since Redis took none",
+    ("service", "reason"),
+    of=ALL,
+)
 
 
 REDIRECTS = Declaration(

@@ -22,6 +22,8 @@ class RepeatLimit:
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.held_back = 0
+        """Records that were not admitted."""
         self._clock = clock
         self._ends = clock() + PERIOD_SECONDS
         self._counts: dict[_Key, int] = {}
@@ -34,7 +36,10 @@ class RepeatLimit:
             key = (record.name, record.levelno, "various messages")
             count = self._counts.get(key)
         self._counts[key] = count = (count or 0) + 1
-        return count <= BURST
+        if count <= BURST:
+            return True
+        self.held_back += 1
+        return False
 
     def summaries(self) -> Iterator[logging.LogRecord]:
         """Once a period is over, an entry for each message that was held back in it."""

@@ -29,7 +29,7 @@ from services.api.telemetry import Telemetry
 from shared import request_ids
 from shared.log_feed import LogFeed
 from shared.logging import JsonLines
-from shared.metrics import NO_ROUTE, OTHER
+from shared.metrics import API, NO_ROUTE, OTHER
 from shared.settings import Settings
 
 KEEP_ALIVE_SECONDS = 75
@@ -89,10 +89,11 @@ class Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
     def load(self) -> Any:
         """Runs in each worker process, so that none shares a connection or lacks a thread."""
         feed = LogFeed(self._settings.redis_url.get_secret_value(), self._log)
-        feed.start()
         telemetry = Telemetry(
             self._settings, exposed=self._numbers.registry(), metered=self._metered
         )
+        feed.count_in(telemetry.registry, API)
+        feed.start()
         telemetry.start()
         self.http = telemetry.http
         self.cfg.set("worker_exit", lambda _master, _worker: _close(feed, telemetry))

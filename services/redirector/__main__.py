@@ -8,6 +8,7 @@ import signal
 import sys
 
 import uvicorn
+from starlette.applications import Starlette
 
 from services.redirector import open_files
 from services.redirector.app import create_app
@@ -28,14 +29,15 @@ def main(*, metered: bool = True) -> int:
     _tune_garbage_collection()
     # uvicorn raises the signal that stopped it once more, which must not cut off the last entries.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+    app = create_app(open_files.fit(settings), feed, metered=metered)
     with feed.running():
-        _serve(settings, metered=metered)
+        _serve(app, settings)
     return 0
 
 
-def _serve(settings: Settings, *, metered: bool) -> None:
+def _serve(app: Starlette, settings: Settings) -> None:
     uvicorn.run(
-        create_app(open_files.fit(settings), metered=metered),
+        app,
         host=settings.redirector_host,
         port=settings.redirector_port,
         loop="uvloop",

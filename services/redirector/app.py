@@ -37,6 +37,7 @@ from services.redirector.routes import (
     server_error,
 )
 from shared.live_stats import LiveStats, Totals
+from shared.log_feed import LogFeed
 from shared.settings import Settings
 
 _NAME = "hoplink-redirector"
@@ -44,10 +45,13 @@ CLICKS_AT_EXIT_SECONDS = 3.0
 """Longest wait for Redis to take the last clicks."""
 
 
-def create_app(settings: Settings, *, metered: bool = True) -> Starlette:
+def create_app(
+    settings: Settings, log_feed: LogFeed | None = None, *, metered: bool = True
+) -> Starlette:
     """The redirector as an ASGI application. It connects to nothing before its lifespan starts.
 
-    Unless it is `metered`, requests are not counted, to find out what counting costs.
+    What `log_feed` loses is among its metrics. Unless it is `metered`, requests are not counted,
+    to find out what counting costs.
     """
     # Look-ups have theirs, each batch of PostgreSQL may fill with one, and one probes.
     redis = _redis(
@@ -131,6 +135,9 @@ def create_app(settings: Settings, *, metered: bool = True) -> Starlette:
             shipper=shipper,
         )
     )
+
+    if log_feed is not None:
+        log_feed.count_in(registry, SERVICE)
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[dict[str, Connections]]:

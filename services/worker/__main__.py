@@ -21,6 +21,7 @@ from services.worker.telemetry import Telemetry
 from services.worker.worker import Worker
 from shared import logging
 from shared.log_feed import LogFeed
+from shared.metrics import WORKER
 from shared.settings import Settings, SettingsError
 
 REDIS_TIMEOUT_SECONDS = 1
@@ -38,6 +39,7 @@ def main() -> int:
     feed = LogFeed(settings.redis_url.get_secret_value(), logging.configure("worker", settings))
     gc.set_threshold(GARBAGE_THRESHOLD)
     registry = CollectorRegistry()
+    feed.count_in(registry, WORKER)
     worker = create_worker(settings, registry)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: worker.stop())

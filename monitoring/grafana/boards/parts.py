@@ -72,6 +72,7 @@ PROCESSES = Row(
                 ),
             ),
             thresholds=((0.8, YELLOW), (0.95, RED)),
+            width=6,
         ),
         Panel(
             "Memory",
@@ -82,12 +83,26 @@ PROCESSES = Row(
                     gauge("process_resident_memory_bytes", "job, instance"), "{{job}} {{instance}}"
                 ),
             ),
+            width=6,
         ),
         Panel(
             "Open files",
             "Open files of each process, connections among them.",
             "short",
             (Query(gauge("process_open_fds", "job, instance"), "{{job}} {{instance}}"),),
+            width=6,
+        ),
+        Panel(
+            "Log entries left out",
+            "Each second: repeated ones are counted instead; an overflow is missing in /logs.",
+            "ops",
+            (
+                Query(
+                    sum_rate("hoplink_log_entries_dropped_total", by="job, reason"),
+                    "{{job}} {{reason}}",
+                ),
+            ),
+            width=6,
         ),
     ),
 )

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import redis
+from prometheus_client import CollectorRegistry
 
 from shared.log_feed import KEPT, MAX_WAITING, RECENT, STREAM, LogFeed
 from shared.logging import EntryFormatter, JsonLines
@@ -112,6 +113,29 @@ def test_without_redis_nothing_waits_and_what_fits_arrives_later(
     found = in_redis(valkey.url)
     assert 3 * MAX_WAITING - 1 in [entry.get("path") for entry in found]
     assert found[-1]["message"] == "log entries reach Redis again"
+
+
+def test_what_gets_lost_is_counted(log: JsonLines) -> None:
+    often = logging.LogRecord("a", logging.INFO, "", 0, "often", (), None)
+    for _ in range(BURST + 1):
+        log.handle(often)
+    registry = CollectorRegistry()
+    feed = LogFeed("redis://127.0.0.1:1/0", log)
+    feed.count_in(registry, "worker")
+
+    def counted(reason: str) -> float | None:
+        labels = {"service": "worker", "reason": reason}
+        return registry.get_sample_value("hoplink_log_entries_dropped_total", labels)
+
+    assert (counted("repeated"), counted("overflow")) == (0, 0), "a process before the fork did it"
+    with feed.running():
+        for _ in range(7):
+            log.handle(often)
+        for number in range(MAX_WAITING + 500):
+            say(log, number)
+        wait_for(lambda: counted("repeated") == 7, "repeats to be counted")
+        wait_for(lambda: (counted("overflow") or 0) >= 200, "lost entries to be counted")
+        assert counted("overflow") == feed.dropped
 
 
 def test_a_long_outage_is_said_once(feed: LogFeed, log: JsonLines, valkey: ValkeyProcess) -> None:
