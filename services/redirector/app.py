@@ -107,7 +107,7 @@ def create_app(
     )
     probe = DatabaseProbe(lookups.ping)
     registry = CollectorRegistry()
-    system = System(registry, database_breaker, redis_breaker)
+    system = System(registry, database_breaker, redis_breaker, lambda: connections.draining)
 
     def totals() -> Totals:
         found = {str(tier): resolver.answers["found", tier] for tier in Tier}
@@ -118,7 +118,7 @@ def create_app(
         settings.redis_url.get_secret_value(),
         SERVICE,
         totals,
-        lambda: {"ready": system.serving, "database_up": probe.is_up},
+        lambda: {"ready": system.is_ready, "database_up": probe.is_up},
     )
     registry.register(
         RedirectorCollector(
@@ -151,9 +151,9 @@ def create_app(
                 tasks.create_task(probe.watch()),
             ]
             live.start()
-            system.serving = True
+            system.started = True
             yield {STATE_KEY: connections}
-            system.serving = False
+            system.started = False
             await resolver.drain()
             for task in background:
                 task.cancel()

@@ -62,6 +62,8 @@ class Connections:
         self.lane = lane
         self.counts = counts
         self.open: set[RedirectorProtocol] = set()
+        self.draining = False
+        """Whether this process stops, and only ends what was begun."""
         self.refused = 0
         """Connections beyond the limit, since the start."""
         self._limit = limit
@@ -181,7 +183,7 @@ class RedirectorProtocol(HttpToolsProtocol):
 
     def shutdown(self) -> None:
         """Lets a request that was begun or is on its way have its answer, then closes."""
-        self._draining = True
+        self._draining = self._connections.draining = True
         if self._is_responding():
             self.cycle.keep_alive = False
         else:

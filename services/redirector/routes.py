@@ -135,20 +135,26 @@ class System:
     registry: CollectorRegistry
     database: Breaker
     redis: Breaker
-    serving: bool = False
-    """Between start-up and shutdown."""
+    is_draining: Callable[[], bool]
+    """Whether the process stops, and only answers who is connected."""
+    started: bool = False
     hostname: str = field(default_factory=socket.gethostname)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether new clients may come."""
+        return self.started and not self.is_draining()
 
     async def health(self, _request: Request) -> Response:
         return answer(200, {"status": "ok", "hostname": self.hostname})
 
     async def ready(self, _request: Request) -> Response:
         state = {
-            "status": "ok" if self.serving else "unavailable",
+            "status": "ok" if self.is_ready else "unavailable",
             "database": "down" if self.database.is_open else "up",
             "redis": "down" if self.redis.is_open else "up",
         }
-        return answer(200 if self.serving else 503, state)
+        return answer(200 if self.is_ready else 503, state)
 
     async def prometheus(self, _request: Request) -> Response:
         return Response(generate_latest(self.registry), media_type=CONTENT_TYPE_LATEST)

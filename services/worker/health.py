@@ -31,7 +31,7 @@ def serve(host: str, port: int, worker: Worker, registry: CollectorRegistry) -> 
             if path == "/health":
                 self._json(200, {"status": "ok", "hostname": socket.gethostname()})
             elif path == "/ready":
-                self._json(200 if worker.database.is_up else 503, worker.state())
+                self._json(200 if worker.is_ready else 503, worker.state())
             elif path == "/prometheus":
                 self._send(200, CONTENT_TYPE_LATEST, generate_latest(registry))
             else:

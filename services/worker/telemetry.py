@@ -48,7 +48,7 @@ class Telemetry:
         active = self._worker.is_active
         lag = self._registry.get_sample_value(metrics.CLICK_LAG.name) if active else None
         return {
-            "ready": self._worker.database.is_up,
+            "ready": self._worker.is_ready,
             "database_up": self._probe.is_up,
             "click_lag_seconds": lag,
         }

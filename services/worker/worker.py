@@ -76,10 +76,15 @@ class Worker:
         """Makes `run` return after the step under way. Safe in a signal handler."""
         self._stop.set()
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether it does its work, or would if the active one went."""
+        return self.database.is_up and not self._stop.is_set()
+
     def state(self) -> dict[str, str]:
         """What `/ready` tells."""
         return {
-            "status": "ok" if self.database.is_up else "unavailable",
+            "status": "ok" if self.is_ready else "unavailable",
             "role": "active" if self.is_active else "standby",
             "database": "up" if self.database.is_up else "down",
             "redis": "up" if self.redis.is_up else "down",

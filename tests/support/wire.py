@@ -92,7 +92,13 @@ class Replica:
             redis_batches=1,
             database_batches=1,
         )
-        system = System(CollectorRegistry(), database_breaker, redis_breaker, serving=True)
+        system = System(
+            CollectorRegistry(),
+            database_breaker,
+            redis_breaker,
+            lambda: self.connections.draining,
+            started=True,
+        )
         redirect = Redirect(resolver)
         app = Starlette(
             routes=routes(redirect, system),

@@ -18,6 +18,7 @@ from tests.support.wire import Replica, Wire
 
 GET = b"GET /abc HTTP/1.1\r\nHost: sho.rt\r\n\r\n"
 UNKNOWN = b"GET /unknown HTTP/1.1\r\nHost: sho.rt\r\n\r\n"
+READY = b"GET /ready HTTP/1.1\r\nHost: sho.rt\r\n\r\n"
 """Takes the ordinary path, and a look-up."""
 
 
@@ -320,6 +321,18 @@ class TestShutdown:
             assert statuses(wire)[-1] == 302
             assert wire.received.endswith(b"connection: close\r\n\r\n")
             assert not wire.is_open
+
+        run(scenario)
+
+    def test_who_is_still_connected_hears_that_it_is_not_ready(self) -> None:
+        async def scenario(replica: Replica) -> None:
+            one, other = replica.connect(), replica.connect()
+            await one.send(READY)
+            one.protocol.shutdown()
+            await one.send(READY)
+            assert statuses(one) == [200, 503]
+            await other.send(READY)
+            assert statuses(other) == [503]
 
         run(scenario)
 

@@ -87,6 +87,16 @@ def test_another_one_takes_over_from_one_that_is_frozen_or_killed(
     wait_for_heartbeat(redis, seconds=1)
 
 
+def test_one_that_is_to_stop_is_not_ready(database_url: str, redis: Redis) -> None:
+    registry = CollectorRegistry()
+    worker = Worker(database_url, ChangeRelay(redis, registry), registry, change_log_retention=60)
+    worker.database.answered()
+    assert worker.state()["status"] == "ok"
+    worker.stop()
+    assert worker.state()["status"] == "unavailable"
+    assert worker.state()["database"] == "up"
+
+
 def test_goes_on_when_postgresql_is_back(
     start_service: StartService, redis: Redis, postgres: PostgresProcess
 ) -> None:
