@@ -35,7 +35,7 @@ fill_in() {
     envsubst "$variables" < "/etc/hoplink/$1.template" > "$FOLDER/$1"
 }
 
-# Below `notice`, what nginx says of a request has the client's address in it.
+# What the levels mean: nginx.conf.template.
 case $(echo "${LOG_CLIENT_ADDRESSES:-false}" | tr A-Z a-z) in
     true | t | yes | y | on | 1) format=hoplink_with_address level=notice ;;
     *) format=hoplink level=alert ;;

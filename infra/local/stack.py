@@ -52,7 +52,7 @@ class Stack:
             max_bulk_bytes=options.max_bulk_bytes,
             country_header=options.country_header,
             access_log=f"/dev/stdout {_log_format(options)} buffer=4k flush=1s",
-            # Below this, what nginx says of a request has the client's address in it.
+            # What the levels mean: nginx.conf.template.
             error_level="notice" if options.log_addresses else "alert",
         )
         self._environ = options.environ

@@ -6,6 +6,7 @@ import json
 import re
 import socket
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPResponse
 from pathlib import Path
@@ -70,12 +71,9 @@ class Site:
         return [*self.redirectors[0].requests, *self.redirectors[1].requests]
 
 
-@pytest.fixture(scope="module")
-def running_site(
-    server_folder: Path, ports: PortBlock, watch_log: Callable[[Log], None]
-) -> Iterator[Site]:
+@contextmanager
+def _running(folder: Path, ports: PortBlock, watch_log: Callable[[Log], None]) -> Iterator[Site]:
     port = ports.free_port()
-    folder = server_folder / "nginx of tests"
     upstreams = [Upstream(name, ports.free_port()) for name in ("api", "redirector", "redirector")]
     api, first, second = upstreams
     front = Front(
@@ -88,7 +86,7 @@ def running_site(
         country_header="CF-IPCountry",
         access_log=f'"{folder}/access.log" hoplink',
     )
-    nginx = NginxProcess(front, port, server_folder / "nginx-of-tests.log")
+    nginx = NginxProcess(front, port, folder.with_suffix(".log"))
     watch_log(nginx.log)
     for upstream in upstreams:
         upstream.start()
@@ -100,6 +98,25 @@ def running_site(
         nginx.kill()
         for upstream in upstreams:
             upstream.stop()
+
+
+@pytest.fixture(scope="module")
+def running_site(
+    server_folder: Path, ports: PortBlock, watch_log: Callable[[Log], None]
+) -> Iterator[Site]:
+    with _running(server_folder / "nginx of tests", ports, watch_log) as site:
+        yield site
+
+
+@pytest.fixture(scope="module")
+def half_down(
+    server_folder: Path, ports: PortBlock, watch_log: Callable[[Log], None]
+) -> Iterator[Site]:
+    """A site whose API and first redirector refuse connections."""
+    with _running(server_folder / "nginx half down", ports, watch_log) as site:
+        site.api.stop()
+        site.redirectors[0].stop()
+        yield site
 
 
 @pytest.fixture
@@ -322,6 +339,37 @@ class TestHeaders:
         assert site.http.get("/.error").headers["Server"] == "nginx"
 
 
+class TestServersThatRefuse:
+    def test_a_request_that_nobody_took_begins_anew_once(self, half_down: Site) -> None:
+        """Not at once 502: while replicas come and go, the list may be another one by now."""
+        answer = half_down.http.post("/urls", json={"original_url": "https://example.com/"})
+
+        _assert_json_error(answer, 502)
+        assert int(answer.headers["Retry-After"]) > 0
+        assert _entry(half_down, answer)["upstream_status"] == "502 : 502"
+
+    def test_an_import_that_nobody_took_fails(self, half_down: Site) -> None:
+        answer = half_down.http.post("/urls/bulk", content=b"short_code,original_url\n")
+
+        _assert_json_error(answer, 502)
+        assert _entry(half_down, answer)["upstream_status"] == "502"
+
+    def test_another_redirector_answers_and_the_log_tells_who_refused(
+        self, half_down: Site
+    ) -> None:
+        answers = [half_down.http.get("/abcdef") for _ in range(2)]
+
+        assert [answer.status_code for answer in answers] == [200, 200]
+        entries = [_entry(half_down, answer) for answer in answers]
+        (level,) = {entry["level"] for entry in entries if entry["upstream_status"] == "502, 200"}
+        assert level == "WARNING"
+
+
+def _entry(site: Site, answer: httpx.Response) -> Mapping[str, Any]:
+    entry: Mapping[str, Any] = json.loads(_log_line(site, answer.headers["X-Request-ID"]))
+    return entry
+
+
 def _log_line(site: Site, request_id: str) -> str:
     log = site.folder / "access.log"
     wait_for(lambda: request_id in log.read_text(), "the line in the access log")
@@ -341,6 +389,13 @@ class TestAccessLog:
         assert "127.0.0.1:" + str(site.port) not in line
         assert "secret" not in line
         assert "client" not in entry
+
+    def test_a_failure_keeps_its_method(self, site: Site) -> None:
+        answer = site.http.post("/users?drop")
+
+        entry = _entry(site, answer)
+
+        assert (entry["method"], entry["status"], entry["level"]) == ("POST", 502, "WARNING")
 
     def test_its_id_is_the_one_that_the_service_got(self, site: Site) -> None:
         for path in ("/users", "/abc"):
