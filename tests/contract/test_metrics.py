@@ -9,13 +9,12 @@ import time
 from functools import partial
 from typing import Any
 
-import httpx
 import psutil
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from shared.metrics import DECLARATIONS
-from tests.support.services import ServiceProcess, StartService
+from tests.support.services import ServiceProcess, StartService, http_client
 from tests.support.waiting import wait_for
 
 LINES = 3_000
@@ -142,7 +141,7 @@ def test_processes_of_an_api_are_one_and_outlive_their_ends(start_service: Start
     wait_for(lambda: value(api, "hoplink_database_pool_size") == 16, "both processes to be there")
     labels = {"route": "/users", "status": "200"}
     for _ in range(20):
-        with httpx.Client(base_url=api.url, trust_env=False) as client:
+        with http_client(api.url) as client:
             client.get("/users")
     assert value(api, "http_requests_total", **labels) == 20
     shown = series(api)

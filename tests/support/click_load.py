@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import psycopg2
 
 HOST = "127.0.0.1"
-PAUSE_SECONDS = 0.004
+PAUSE_SECONDS = 0.006
 
 
 @dataclass(frozen=True)
