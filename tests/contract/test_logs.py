@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import secrets
 from collections.abc import Callable
 from typing import Any
 
@@ -16,7 +17,11 @@ from tests.support.services import ServiceProcess
 from tests.support.stores import ValkeyProcess
 from tests.support.waiting import wait_for
 
-ID = "0123456789abcdef0123456789abcdef"
+
+@pytest.fixture
+def request_id() -> str:
+    """Of this test's requests alone: entries of the test before may still come in."""
+    return secrets.token_hex(16)
 
 
 @pytest.fixture
@@ -35,15 +40,17 @@ def _newest(api: httpx.Client, limit: int = 1_000) -> list[dict[str, Any]]:
     return entries
 
 
-def test_a_request_is_one_entry_with_its_id(api: httpx.Client, written: Written) -> None:
-    response = api.get("/users/17?secret=1", headers={"X-Request-ID": ID})
-    assert response.headers["x-request-id"] == ID
+def test_a_request_is_one_entry_with_its_id(
+    api: httpx.Client, written: Written, request_id: str
+) -> None:
+    response = api.get("/users/17?secret=1", headers={"X-Request-ID": request_id})
+    assert response.headers["x-request-id"] == request_id
 
     def found() -> list[dict[str, Any]]:
-        return [entry for entry in _newest(api) if entry.get("request_id") == ID]
+        return [entry for entry in _newest(api) if entry.get("request_id") == request_id]
 
     (entry,) = wait_for(found, "the entry in /logs")
-    assert [line for line in written() if line.get("request_id") == ID] == [entry]
+    assert [line for line in written() if line.get("request_id") == request_id] == [entry]
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", entry.pop("time"))
     assert 0 <= entry.pop("duration_ms") < 10_000
     assert entry == {
@@ -51,7 +58,7 @@ def test_a_request_is_one_entry_with_its_id(api: httpx.Client, written: Written)
         "service": "api",
         "logger": "hoplink.requests",
         "message": "request",
-        "request_id": ID,
+        "request_id": request_id,
         "method": "GET",
         "route": "/users/{user_id}",
         "path": "/users/17",
@@ -87,17 +94,17 @@ def test_a_limit_out_of_range_is_400(any_api: httpx.Client, limit: str) -> None:
 
 
 def test_what_is_asked_all_the_time_does_not_push_out_the_rest(
-    api: httpx.Client, written: Written
+    api: httpx.Client, written: Written, request_id: str
 ) -> None:
     create(api, "/users", username="ada", email="ada@example.com")
     for _ in range(3):
-        api.get("/health", headers={"X-Request-ID": ID})
+        api.get("/health", headers={"X-Request-ID": request_id})
         api.get("/urls", headers={"Referer": "http://127.0.0.1:5001/dashboard"})
     wait_for(lambda: any(entry.get("route") == "/users" for entry in _newest(api)), "the entry")
 
     unfed = ("/health", "/logs", "/urls")
     assert not [entry for entry in _newest(api) if entry.get("route") in unfed]
-    assert len([entry for entry in written() if entry.get("request_id") == ID]) == 3
+    assert len([entry for entry in written() if entry.get("request_id") == request_id]) == 3
 
 
 def test_without_redis_it_shows_what_this_process_has(
@@ -127,10 +134,10 @@ def test_no_address_of_a_client_is_logged(api: httpx.Client, api_process: Servic
     assert "client" not in api_process.log.recent
 
 
-def test_a_path_cannot_forge_an_entry(api: httpx.Client, written: Written) -> None:
-    api.get('/a%0A{"level": "ERROR"}%22', headers={"X-Request-ID": ID})
+def test_a_path_cannot_forge_an_entry(api: httpx.Client, written: Written, request_id: str) -> None:
+    api.get('/a%0A{"level": "ERROR"}%22', headers={"X-Request-ID": request_id})
 
-    (entry,) = [line for line in written() if line.get("request_id") == ID]
+    (entry,) = [line for line in written() if line.get("request_id") == request_id]
     assert entry["path"] == '/a\n{"level": "ERROR"}"'
     assert entry["route"] == "none"
     assert entry["level"] == "INFO"
