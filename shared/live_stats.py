@@ -12,28 +12,24 @@ import logging
 import os
 import secrets
 import socket
-import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import orjson
-from redis import Redis
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
-from redis.retry import Retry
 
 from shared.alerts import WINDOW_SECONDS
 from shared.metrics import HTTP_DURATION
+from shared.redis_reporter import RedisReporter
 
 BUCKET_SECONDS = 5
 BUCKETS = WINDOW_SECONDS // BUCKET_SECONDS
 KEPT_SECONDS = WINDOW_SECONDS + 6 * BUCKET_SECONDS
 INTERVAL_SECONDS = 1.0
-TIMEOUT_SECONDS = 1.0
-"""For a connection, and for an answer."""
+FIRST_SECONDS = 0.25
+"""Time for a process to find out whether it reaches its stores, before it tells."""
 PRESENT_SECONDS = 30.0
 """A process that said nothing for longer is no longer listed."""
 TIERS = ("local", "redis", "database")
@@ -126,8 +122,10 @@ class Window:
         return sum(self.recent.tiers.values()) / self.recent_seconds
 
 
-class LiveStats:
-    """The part of one process. It has a thread and a connection: each forked process needs one."""
+class LiveStats(RedisReporter):
+    """The part of one process. Its last report says that this process is gone."""
+
+    first_pause = FIRST_SECONDS
 
     def __init__(
         self,
@@ -140,6 +138,7 @@ class LiveStats:
         clock: Callable[[], float] = time.time,
     ) -> None:
         """`listener` is given the window of all processes every second; else only writes happen."""
+        super().__init__(redis_url, "live")
         self.redis_up = False
         self._service = service
         self._instance = f"{socket.gethostname()}:{os.getpid()}"
@@ -151,35 +150,6 @@ class LiveStats:
         self._last = Totals()
         self._own: dict[int, Totals] = {}
         self._unwritten: set[int] = set()
-        self._redis = Redis.from_url(
-            redis_url,
-            socket_timeout=TIMEOUT_SECONDS,
-            socket_connect_timeout=TIMEOUT_SECONDS,
-            client_name="hoplink-live",
-            protocol=2,
-            # The next round is the retry.
-            retry=Retry(NoBackoff(), 0),
-        )
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="live-stats", daemon=True)
-
-    @contextmanager
-    def running(self) -> Iterator[None]:
-        """Counts as long as the context lasts."""
-        self.start()
-        try:
-            yield
-        finally:
-            self.close()
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def close(self) -> None:
-        """Writes what was counted last, and that this process is gone."""
-        self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join(3 * TIMEOUT_SECONDS)
 
     def step(self, *, gone: bool = False) -> Window:
         """Counts, writes and reads once; one round trip."""
@@ -202,16 +172,16 @@ class LiveStats:
             return Window()
         return self._all(now, found)
 
-    def _run(self) -> None:
-        while True:
-            try:
-                window = self.step()
-                if self._listener is not None:
-                    self._listener(window)
-            except Exception:  # noqa: BLE001  # alerts that depend on this must not freeze as they are
-                _log.exception("live statistics failed")
-            if self._stop.wait(INTERVAL_SECONDS):
-                break
+    def report(self) -> float:
+        try:
+            window = self.step()
+            if self._listener is not None:
+                self._listener(window)
+        except Exception:  # noqa: BLE001  # alerts that depend on this must not freeze as they are
+            _log.exception("live statistics failed")
+        return INTERVAL_SECONDS
+
+    def report_last(self) -> None:
         self.step(gone=True)
 
     def _count(self, now: float) -> None:

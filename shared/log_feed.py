@@ -7,20 +7,15 @@ queue fills up and loses its oldest entries, which are counted. Nothing waits.
 from __future__ import annotations
 
 import logging
-import threading
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter
-from redis import Redis
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
-from redis.retry import Retry
 
 from shared.logging import JsonLines
 from shared.metrics import LOG_ENTRIES_DROPPED
+from shared.redis_reporter import RedisReporter
 
 STREAM = "hoplink:logs"
 KEPT = 2_000
@@ -32,8 +27,6 @@ MAX_WAITING = 1_000
 BATCH = 250
 INTERVAL_SECONDS = 0.25
 RETRY_SECONDS = 1.0
-TIMEOUT_SECONDS = 1.0
-"""For a connection, and for an answer."""
 
 _APPEND: Final = """
 for number = 2, #ARGV do
@@ -44,11 +37,13 @@ end
 _log = logging.getLogger(__name__)
 
 
-class LogFeed:
-    """The part of one process. It has a thread and a connection, so each forked process needs its
-    own."""
+class LogFeed(RedisReporter):
+    """The part of one process. Its last report is what waits, if Redis takes it."""
+
+    first_pause = INTERVAL_SECONDS
 
     def __init__(self, redis_url: str, handler: JsonLines) -> None:
+        super().__init__(redis_url, "logs")
         self.dropped = 0
         """Entries that the stream never got."""
         self._recent: deque[str] = deque(maxlen=RECENT)
@@ -58,40 +53,15 @@ class LogFeed:
         self._handler = handler
         self._counters: dict[str, Counter] = {}
         self._counted = self._totals()
-        self._redis = Redis.from_url(
-            redis_url,
-            socket_timeout=TIMEOUT_SECONDS,
-            socket_connect_timeout=TIMEOUT_SECONDS,
-            client_name="hoplink-logs",
-            protocol=2,
-            # The next round is the retry.
-            retry=Retry(NoBackoff(), 0),
-        )
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="log-feed", daemon=True)
 
     def count_in(self, registry: CollectorRegistry, service: str) -> None:
         """Has a metric tell what gets lost from here on. To be called once, before the start."""
         counter = LOG_ENTRIES_DROPPED.counter(registry)
         self._counters = {reason: counter.labels(service, reason) for reason in self._totals()}
 
-    @contextmanager
-    def running(self) -> Iterator[None]:
-        """Feeds as long as the context lasts."""
-        self.start()
-        try:
-            yield
-        finally:
-            self.close()
-
     def start(self) -> None:
         self._handler.listener = self.take
-        self._thread.start()
-
-    def close(self) -> None:
-        """Sends what waits, if Redis takes it."""
-        self._stop.set()
-        self._thread.join(3 * TIMEOUT_SECONDS)
+        super().start()
 
     def take(self, line: str) -> None:
         """An entry that was written."""
@@ -104,12 +74,12 @@ class LogFeed:
         """The newest entries of this process."""
         return [line.encode() for line in list(self._recent)[-limit:]]
 
-    def _run(self) -> None:
-        pause = INTERVAL_SECONDS
-        while not self._stop.wait(pause):
-            self._handler.summarise()
-            self._count()
-            pause = INTERVAL_SECONDS if self._flush() else RETRY_SECONDS
+    def report(self) -> float:
+        self._handler.summarise()
+        self._count()
+        return INTERVAL_SECONDS if self._flush() else RETRY_SECONDS
+
+    def report_last(self) -> None:
         self._flush()
 
     def _totals(self) -> dict[str, int]:

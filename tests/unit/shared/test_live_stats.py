@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from shared import live_stats
 from shared.alerts import MIN_REQUESTS, WINDOW_SECONDS, is_high_error_rate
 from shared.live_stats import (
     BUCKET_SECONDS,
+    FIRST_SECONDS,
     LATENCY_BOUNDS,
     PRESENT_SECONDS,
     LiveStats,
@@ -45,6 +47,20 @@ class Process:
 @pytest.fixture
 def pair(redis_url: str) -> tuple[Process, Process]:
     return Process(redis_url, "api"), Process(redis_url, "redirector")
+
+
+def test_a_process_finds_out_how_its_stores_are_before_it_tells(redis_url: str) -> None:
+    """Or it would be shown as one that reaches no PostgreSQL for its first second."""
+    asked: list[float] = []
+
+    def state() -> dict[str, Any]:
+        asked.append(time.monotonic())
+        return {}
+
+    began = time.monotonic()
+    with LiveStats(redis_url, "worker", Totals, state).running():
+        wait_for(lambda: asked, "the first report")
+    assert asked[0] - began >= FIRST_SECONDS
 
 
 def test_all_processes_are_one_sum_however_often_they_write(pair: tuple[Process, Process]) -> None:
