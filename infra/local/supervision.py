@@ -176,6 +176,9 @@ class Supervisor:
             )
         for stage in Stage:
             names = _names(programs, stage)
+            if not names:
+                # Stopping an empty group takes the supervisor a second, too.
+                continue
             config += _GROUP.format(name=_group(stage), programs=names, priority=stage.value)
         self._config.write_text(config)
 
