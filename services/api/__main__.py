@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging as std_logging
 import os
 import sys
@@ -17,6 +18,9 @@ def main() -> int:
     except SettingsError as error:
         print(f"hoplink: setting {error}", file=sys.stderr)
         return 2
+    # Worker processes share the memory of what was imported as long as nothing writes to it, which
+    # looking for garbage in it would; and leaving takes a tenth of a second less.
+    gc.freeze()
     Server(settings, configure_logging(settings)).run()
     return 0
 
