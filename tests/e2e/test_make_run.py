@@ -66,9 +66,10 @@ def test_the_dashboard_keeps_its_own_policy_through_nginx(stack: StackProcess) -
 
 
 def test_an_id_leads_from_an_answer_to_its_entries(stack: StackProcess) -> None:
-    for path, log in (("/users", "api"), ("/users", "nginx"), ("/no-such-code", "nginx")):
-        request_id = stack.http.get(path).headers["X-Request-ID"]
+    logs = (("/users", "api"), ("/users", "nginx"), ("/no-such-code", "nginx"))
+    answered = [(log, stack.http.get(path).headers["X-Request-ID"]) for path, log in logs]
 
+    for log, request_id in answered:
         text = stack.data_dir / "logs" / f"{log}.log"
         wait_for(lambda: request_id in text.read_text(), f"the entry in {text.name}")  # noqa: B023
 
