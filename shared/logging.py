@@ -112,9 +112,14 @@ class EntryFormatter(BaseJsonFormatter):
             "message": "request",
             "request_id": request_ids.CURRENT.get(),
         }
-        for name, value in fields.items():
-            entry[name] = value[:MAX_TEXT] if type(value) is str else value
-        return self.jsonify_log_record(entry)
+        entry.update(fields)
+        line = self.jsonify_log_record(entry)
+        if len(line) > MAX_TEXT:
+            # Only then may there be a text that is too long.
+            for name, value in fields.items():
+                entry[name] = value[:MAX_TEXT] if type(value) is str else value
+            line = self.jsonify_log_record(entry)
+        return line
 
     def add_fields(
         self, log_data: dict[str, Any], record: logging.LogRecord, message_dict: dict[str, Any]
