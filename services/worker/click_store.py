@@ -8,16 +8,15 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from io import BytesIO
-from itertools import chain
 from typing import Any, Self
 
 import psycopg2
 from psycopg2 import errors
 
-from services.worker import click_totals
+from services.worker import click_tables
 from services.worker.click_partitions import CLICKS, HOURS, Partitioned
-from services.worker.click_totals import EPOCH, Names, Place, Resolved, Tally
+from services.worker.click_tables import date_of
+from services.worker.click_totals import Resolved, Tally
 from shared.click_stats import HOURS_KEPT_DAYS
 from shared.click_stream import Batch
 from shared.database import Watchdog
@@ -34,7 +33,6 @@ ANSWER_TIMEOUT_SECONDS = 30
 DAYS_AHEAD = 3
 """For so long, partitions may fail to be made without anyone noticing."""
 PRODUCERS_KEPT_DAYS = 7
-WIDE_DAYS_AT_ONCE = 200
 
 _LOCK = 0x686F_7063  # any number, the same for all workers: "hopc"
 
@@ -45,49 +43,10 @@ _OPTIONS = (
     " -c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off -c jit=off"
 )
 
-_TEMPORARY = """
-CREATE TEMPORARY TABLE new_hours (link_id bigint, hour timestamptz, clicks bigint, bots bigint)
-ON COMMIT DELETE ROWS;
-CREATE TEMPORARY TABLE new_days (
-    link_id bigint, day date, clicks bigint, bots bigint,
-    referrers json, devices json, countries json, is_wide boolean
-) ON COMMIT DELETE ROWS;
-"""
-
 _HOLDERS = """
 SELECT pg_terminate_backend(pid) FROM pg_locks
 WHERE locktype = 'advisory' AND classid = 0 AND objid = %s AND granted AND pid <> pg_backend_pid()
     AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-"""
-
-_KNOWN_NAMES = """
-SELECT link_id, day, referrers::text, devices::text, countries::text
-FROM unnest(%s::bigint[], %s::date[]) AS wanted (link_id, day)
-JOIN click_days USING (link_id, day)
-"""
-
-_ADD_HOURS = """
-INSERT INTO click_hours AS total (link_id, hour, clicks, bots)
-SELECT link_id, hour, clicks, bots FROM new_hours
-ON CONFLICT (link_id, hour) DO UPDATE
-SET clicks = total.clicks + excluded.clicks, bots = total.bots + excluded.bots
-"""
-
-_ADD_DAYS = """
-INSERT INTO click_days AS total
-    (link_id, day, clicks, bots, referrers, devices, countries, is_wide)
-SELECT link_id, day, clicks, bots, referrers, devices, countries, is_wide FROM new_days
-ON CONFLICT (link_id, day) DO UPDATE
-SET clicks = total.clicks + excluded.clicks, bots = total.bots + excluded.bots,
-    referrers = excluded.referrers, devices = excluded.devices, countries = excluded.countries,
-    is_wide = excluded.is_wide
-"""
-
-_ADD_COUNTS = """
-INSERT INTO click_counts AS total (link_id, clicks, bots)
-SELECT link_id, sum(clicks), sum(bots) FROM new_hours GROUP BY link_id ORDER BY link_id
-ON CONFLICT (link_id) DO UPDATE
-SET clicks = total.clicks + excluded.clicks, bots = total.bots + excluded.bots
 """
 
 _SET_PROGRESS = """
@@ -102,10 +61,6 @@ _FORGET_PRODUCERS = """
 DELETE FROM click_producers
 WHERE seen_at < (SELECT max(seen_at) FROM click_producers) - make_interval(days => %s)
 """
-
-_COPY_CLICKS = (
-    "COPY clicks (link_id, clicked_at, country, referrer, is_bot, device, user_agent) FROM STDIN"
-)
 
 _log = logging.getLogger(__name__)
 
@@ -182,7 +137,7 @@ class ClickStore:
         store = cls(connection, retention_days=retention_days, wall_clock=wall_clock)
         try:
             with store._transaction() as cursor:
-                cursor.execute(_TEMPORARY)
+                cursor.execute(click_tables.TEMPORARY)
         except BaseException:
             store.close()
             raise
@@ -223,10 +178,10 @@ class ClickStore:
             if self._retention_days:
                 self._make_partitions(cursor, CLICKS, ahead)
             cursor.execute(_FORGET_PRODUCERS, (PRODUCERS_KEPT_DAYS,))
-            narrowed = self._narrow_days(cursor, today)
+            narrowed = click_tables.narrow_days(cursor, today)
         for table, days in ((CLICKS, self._retention_days), (HOURS, HOURS_KEPT_DAYS)):
             self._drop_before(table, today - timedelta(days=days))
-        return narrowed == WIDE_DAYS_AT_ONCE
+        return narrowed == click_tables.WIDE_DAYS_AT_ONCE
 
     @contextmanager
     def _transaction(self) -> Iterator[Any]:
@@ -265,39 +220,12 @@ class ClickStore:
         if not batches:
             return tally
         days = {day for _, day in tally.places()}
-        self._make_partitions(cursor, HOURS, map(_date, days))
+        self._make_partitions(cursor, HOURS, map(date_of, days))
         if self._retention_days:
-            self._make_partitions(cursor, CLICKS, map(_date, days))
-            lines = chain.from_iterable(batch.lines() for batch in resolved)
-            cursor.copy_expert(_COPY_CLICKS, _file(lines))
-        self._add_totals(cursor, tally)
+            self._make_partitions(cursor, CLICKS, map(date_of, days))
+            click_tables.add_clicks(cursor, resolved)
+        click_tables.add_totals(cursor, tally)
         return tally
-
-    def _add_totals(self, cursor: Any, tally: Tally) -> None:
-        hours = [
-            f"{link}\t{EPOCH + timedelta(hours=hour)}\t{clicks}\t{bots}\n"
-            for link, hour, clicks, bots in tally.hours()
-        ]
-        days = []
-        for total in tally.days(self._known_names(cursor, tally.places())):
-            names = "\t".join(map(click_totals.copy_text, total.names.texts()))
-            days.append(
-                f"{total.link_id}\t{_date(total.day)}\t{total.clicks}\t{total.bots}"
-                f"\t{names}\t{'t' if total.names.is_wide else 'f'}\n"
-            )
-        cursor.copy_expert("COPY new_hours FROM STDIN", _file(hours))
-        cursor.copy_expert("COPY new_days FROM STDIN", _file(days))
-        for statement in (_ADD_HOURS, _ADD_DAYS, _ADD_COUNTS):
-            cursor.execute(statement)
-
-    def _known_names(self, cursor: Any, places: Sequence[Place]) -> dict[Place, Names]:
-        links = ",".join(str(link) for link, _ in places)
-        days = ",".join(str(_date(day)) for _, day in places)
-        cursor.execute(_KNOWN_NAMES, (f"{{{links}}}", f"{{{days}}}"))
-        return {
-            (link, (day - EPOCH.date()).days): Names.read(*texts)
-            for link, day, *texts in cursor.fetchall()
-        }
 
     def _make_partitions(self, cursor: Any, table: Partitioned, days: Iterable[date]) -> None:
         unknown = [day for day in days if table.name(day) not in self._known_partitions]
@@ -315,27 +243,3 @@ class ClickStore:
                 cursor.execute(f"DROP TABLE {name}")
             self._known_partitions.discard(name)
             _log.info("dropped old clicks", extra={"partition": name})
-
-    def _narrow_days(self, cursor: Any, today: date) -> int:
-        """Keeps the most frequent names only, of days that are over."""
-        cursor.execute(
-            "SELECT link_id, day, referrers::text, devices::text, countries::text"
-            " FROM click_days WHERE is_wide AND day < %s ORDER BY day LIMIT %s",
-            (today, WIDE_DAYS_AT_ONCE),
-        )
-        rows = cursor.fetchall()
-        for link, day, *texts in rows:
-            cursor.execute(
-                "UPDATE click_days SET referrers = %s, devices = %s, countries = %s, is_wide = %s"
-                " WHERE link_id = %s AND day = %s",
-                (*Names.read(*texts).narrowed().texts(), False, link, day),
-            )
-        return len(rows)
-
-
-def _file(lines: Iterable[str]) -> BytesIO:
-    return BytesIO("".join(lines).encode())
-
-
-def _date(day: int) -> date:
-    return EPOCH.date() + timedelta(days=day)
