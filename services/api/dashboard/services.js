@@ -31,7 +31,7 @@ function showStores(ready, services) {
   byId('stores').replaceChildren(...rows.map(([name, found, field]) => {
     const fresh = services.filter((service) => !isSilent(service));
     const without = fresh.filter((service) => service[field] === false || service[field] === 0).length;
-    const note = without ? `out of reach for ${without} of ${fresh.length} processes` : fresh.length ? `all ${fresh.length} processes reach it` : 'as the API finds it';
+    const note = without ? `out of reach for ${without} of ${fresh.length} processes` : fresh.length > 1 ? `all ${fresh.length} processes reach it` : 'as the API finds it';
     const kind = found === 'up' ? (without ? 'doubtful' : 'good') : 'bad';
     return make('li', {},
       make('span', { class: 'what' }, make('b', {}, name), make('small', {}, found === 'up' ? note : 'as the API finds it')),
