@@ -6,6 +6,7 @@ import asyncio
 import os
 import random
 import re
+import time
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
@@ -73,6 +74,19 @@ def converse(
         return wire
 
     return asyncio.run(scenario())
+
+
+def test_nothing_is_taken_while_changes_may_have_been_missed() -> None:
+    lane = Replica().lane
+    headers = [(b"date", DATE)]
+    assert lane.answer(GET, headers) == FOUND
+
+    lane._feed.fresh_until = time.monotonic()
+    assert lane.answer(GET, headers) is None
+
+    lane._feed.fresh_until = time.monotonic() + 60
+    assert lane.answer(GET, headers) == FOUND
+    assert lane.hits == 2
 
 
 def assert_only_whole_requests_were_accepted(wire: Wire) -> None:
