@@ -1,8 +1,8 @@
 # `make` lists the targets. All of them need python3 (3.11 or newer) and make, nothing else.
 
 PYTHON ?= python3
-# Each of them starts servers of its own.
-TEST_WORKERS ?= 2
+# Each of them starts servers of its own, and often waits for them: one more than cores is quickest.
+TEST_WORKERS ?= 3
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
 DRILL_ARGS ?=

@@ -42,7 +42,7 @@ class JsonLines(logging.StreamHandler[TextIO]):
     """Writes entries, and hands each of them to `listener` as well."""
 
     listener: Callable[[str], None] | None = None
-    """Called in the thread that logs, so it must neither wait nor fail."""
+    """Called in the thread that logs, by one at a time, so it must neither wait nor fail."""
 
     def __init__(self, stream: TextIO, limit: RepeatLimit, formatter: EntryFormatter) -> None:
         super().__init__(stream)
@@ -88,8 +88,8 @@ class JsonLines(logging.StreamHandler[TextIO]):
         with self.lock:
             self.stream.write(line + self.terminator)
             self.stream.flush()
-        if fed and self.listener is not None:
-            self.listener(line)
+            if fed and self.listener is not None:
+                self.listener(line)
 
 
 class EntryFormatter(BaseJsonFormatter):

@@ -25,6 +25,7 @@ from tests.support.stack import STACK_PORTS, NewStack, StackProcess
 from tests.support.waiting import wait_for
 
 
+@pytest.mark.timeout(120)
 def test_each_signal_ends_it_leaving_its_data_and_nothing_running(
     new_stack: NewStack, folder: Path
 ) -> None:
@@ -45,6 +46,7 @@ def test_each_signal_ends_it_leaving_its_data_and_nothing_running(
         assert not socket_of(data_dir).parent.exists()
 
 
+@pytest.mark.timeout(120)
 def test_a_run_ends_what_a_crash_left_behind_and_takes_all_with_it_when_killed(
     new_stack: NewStack, used_data: Path
 ) -> None:

@@ -26,7 +26,7 @@ from tests.support.services import ServiceProcess, StartService
 from tests.support.stores import PostgresProcess, ValkeyProcess
 from tests.support.waiting import wait_for
 
-SHORT_SECONDS = 4.0
+SHORT_SECONDS = 3.0
 FLUSH_SECONDS = 0.25
 SLACK_SECONDS = 0.5
 """What a flush that was due may take on a busy machine."""
