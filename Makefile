@@ -1,8 +1,9 @@
 # `make` lists the targets. All of them need python3 (3.11 or newer) and make, nothing else.
 
 PYTHON ?= python3
-# Each of them starts servers of its own, and often waits for them: one more than cores is quickest.
-TEST_WORKERS ?= 3
+# Each of them starts servers of its own and waits for them half of its time: four keep two cores busy.
+TEST_WORKERS ?= 4
+CHAOS_WORKERS ?= 2
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
 DRILL_ARGS ?=
@@ -37,7 +38,7 @@ e2e: install ## try what users see of the Hoplink at BASE_URL (http://localhost:
 chaos: install ## look for failures at random, CHAOS_SECONDS (300) a test, from CHAOS_SEED (a new one)
 	@echo "CHAOS_SEED=$(CHAOS_SEED)"
 	@CHAOS_SECONDS="$(CHAOS_SECONDS)" CHAOS_SEED="$(CHAOS_SEED)" $(VENV)/python -m pytest \
-		-n $(TEST_WORKERS) -rP --randomly-seed="$(CHAOS_SEED)" --hypothesis-seed="$(CHAOS_SEED)" \
+		-n $(CHAOS_WORKERS) -rP --randomly-seed="$(CHAOS_SEED)" --hypothesis-seed="$(CHAOS_SEED)" \
 		tests/faults tests/integration/test_coherence.py $(PYTEST_ARGS)
 
 lint: install ## check style, types and which package may import which

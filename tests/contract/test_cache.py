@@ -136,11 +136,8 @@ def test_a_write_that_redis_never_heard_of_is_seen_within_three_seconds(
     assert api.put("/users/1", json={"username": "new"}).status_code == 200
     assert time.monotonic() - began < 1
     valkey.thaw()
-    wait_for(
-        lambda: api.get("/users/1").json()["username"] == "new", "the write to be seen", seconds=3
-    )
-    # And from then on, whichever way Redis is asked.
-    deadline = time.monotonic() + 2.5
-    while time.monotonic() < deadline:
+    # Until then it may be seen, and what was kept again, once Redis is asked again.
+    time.sleep(began + 3 - time.monotonic())
+    for _ in range(10):
         assert api.get("/users/1").json()["username"] == "new"
         time.sleep(0.02)

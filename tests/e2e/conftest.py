@@ -34,7 +34,12 @@ def shared_stack(
 @pytest.fixture
 def stack(shared_stack: StackProcess) -> StackProcess:
     """A stack with two redirectors that works. What a test kills comes back by itself."""
-    wait_for(shared_stack.works, "the stack to work", seconds=20)
+    wait_for(
+        # It may serve again before what was started anew is in run.json.
+        lambda: shared_stack.is_complete() and shared_stack.works(),
+        "the stack to work",
+        seconds=20,
+    )
     return shared_stack
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 from fnmatch import fnmatch
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,7 @@ def _is_ignored(path: Path) -> bool:
     return any(fnmatch(path.name, pattern) for pattern in patterns)
 
 
+@cache
 def _shared_by(service: str) -> set[str]:
     """The modules of `shared` that a service imports, by way of other shared modules too."""
     found: set[str] = set()

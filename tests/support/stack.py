@@ -114,6 +114,10 @@ class StackProcess(ServerProcess):
         code: str = answer.json()["short_code"]
         return code
 
+    def is_complete(self) -> bool:
+        """Whether every process that it names is there."""
+        return all(pid and psutil.pid_exists(pid) for pid in self.processes.values())
+
     def works(self) -> bool:
         """Whether a new link can be made and followed through nginx."""
         try:

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from services.redirector.fast_lane import FastLane
 from tests.support.wire import ABSENT, DATE, LINKS, ClosedLane, Replica, Wire
 
-MUTATIONS = int(os.environ.get("FAST_LANE_MUTATIONS", "1500"))
+MUTATIONS = int(os.environ.get("FAST_LANE_MUTATIONS", "1000"))
 """Tries of the fuzzer."""
 
 GET = b"GET /abc HTTP/1.1\r\nHost: sho.rt\r\n\r\n"
