@@ -24,8 +24,9 @@ from tests.support.ports import PortBlock
 from tests.support.stack import STACK_PORTS, NewStack, StackProcess
 from tests.support.waiting import wait_for
 
+pytestmark = pytest.mark.timeout(120)
 
-@pytest.mark.timeout(120)
+
 def test_each_signal_ends_it_leaving_its_data_and_nothing_running(
     new_stack: NewStack, folder: Path
 ) -> None:
@@ -46,7 +47,6 @@ def test_each_signal_ends_it_leaving_its_data_and_nothing_running(
         assert not socket_of(data_dir).parent.exists()
 
 
-@pytest.mark.timeout(120)
 def test_a_run_ends_what_a_crash_left_behind_and_takes_all_with_it_when_killed(
     new_stack: NewStack, used_data: Path
 ) -> None:
@@ -68,7 +68,7 @@ def test_a_run_ends_what_a_crash_left_behind_and_takes_all_with_it_when_killed(
     everything = again.everything()
     os.kill(again.pid, signal.SIGKILL)
 
-    wait_for(lambda: not everything.left(), "everything to end", seconds=30)
+    everything.wait_until_gone()
     assert not (used_data / "run.json").exists()
     assert not socket_of(used_data).parent.exists()
 
@@ -86,7 +86,7 @@ def test_a_signal_to_make_alone_ends_it(
 
     stack.send_signal(number)
 
-    wait_for(lambda: not everything.left(), "everything to end", seconds=30)
+    everything.wait_until_gone()
 
 
 @pytest.mark.xdist_group("stack")

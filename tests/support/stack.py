@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import sys
@@ -18,7 +19,7 @@ from infra.local.options import pointer
 from infra.local.ports import is_listening
 from infra.local.programs import FOLDER
 from infra.local.run_file import RunFile
-from infra.local.supervision import socket_of
+from infra.local.supervision import STOP_SECONDS, socket_of
 from infra.local.supervisord import remove_socket
 from tests.support.processes import ServerProcess, inherited_environ
 from tests.support.services import ROOT, http_client
@@ -135,7 +136,7 @@ class StackProcess(ServerProcess):
         return self.wait_ended()
 
     def wait_ended(self) -> int:
-        wait_for(lambda: self.exit_code is not None, "the stack to end", seconds=40)
+        wait_for(lambda: self.exit_code is not None, "the stack to end", seconds=STOP_SECONDS)
         assert self.exit_code is not None
         return self.exit_code
 
@@ -177,6 +178,12 @@ class Footprint:
     def left_processes(self) -> list[psutil.Process]:
         """The processes that still run."""
         return [process for process in self._processes if is_alive(process)]
+
+    def wait_until_gone(self) -> None:
+        """Fails with what is still there after the time that a stack may take to stop."""
+        with contextlib.suppress(AssertionError):
+            wait_for(lambda: not self.left(), "everything to end", seconds=STOP_SECONDS)
+        assert self.left() == []
 
     def left(self) -> list[object]:
         """What of it is still there."""
