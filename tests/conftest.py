@@ -6,6 +6,7 @@ test that needs them. What they and the services wrote during a test is in its f
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
@@ -28,6 +29,9 @@ LOGS = pytest.StashKey[list[Log]]()
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[LOGS] = []
+    # In the background of a shell a process is deaf to Ctrl-C, and so is all that it starts.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(tryfirst=True)
