@@ -9,8 +9,16 @@ server() {
     echo "server $1 resolve max_fails=3 fail_timeout=4s;"
 }
 
+refuse() {
+    echo "hoplink: setting $1: $2" >&2
+    exit 2
+}
+
 believed() {
     for proxy in $(echo "$1" | tr , ' '); do
+        # Anything else is for nginx the name of a host.
+        echo "$proxy" | grep -Eq '^[0-9a-fA-F]*[.:][0-9a-fA-F.:]*(/[0-9]+)?$' ||
+            refuse TRUSTED_PROXIES "$proxy is neither an address nor a network"
         echo "set_real_ip_from $proxy;"
     done
 }

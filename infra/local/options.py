@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Self
 
@@ -58,7 +59,7 @@ class Options:
             data_dir=_absolute(root / (Path(given).expanduser() if given else ".data")),
             data_dir_given=bool(given),
             redirectors=_number(merged, "REDIRECTORS", default=1, largest=MAX_REDIRECTORS),
-            trusted_proxies=tuple(merged.get("TRUSTED_PROXIES", "").replace(",", " ").split()),
+            trusted_proxies=_networks(merged, "TRUSTED_PROXIES"),
             max_body_bytes=_size(merged, "API_MAX_BODY_BYTES"),
             max_bulk_bytes=_size(merged, "API_MAX_BULK_BYTES"),
             country_header=_header(merged, "CLICK_COUNTRY_HEADER"),
@@ -94,6 +95,16 @@ def _number(environ: Mapping[str, str], name: str, *, default: int, largest: int
     if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= largest:
         raise StackError(f"{name}={text} is no number from 1 to {largest}")
     return int(text)
+
+
+def _networks(environ: Mapping[str, str], name: str) -> tuple[str, ...]:
+    texts = environ.get(name, "").replace(",", " ").split()
+    for text in texts:
+        try:
+            ip_network(text, strict=False)
+        except ValueError:
+            raise StackError(f"{name}={text} is neither an address nor a network") from None
+    return tuple(texts)
 
 
 def _header(environ: Mapping[str, str], name: str) -> str:

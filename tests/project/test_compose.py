@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
 from collections.abc import Mapping
 from fnmatch import fnmatch
 from pathlib import Path
@@ -164,6 +166,31 @@ class TestNginx:
         read = set(re.findall(r"\$\{([A-Z_]+):-", self.SCRIPT))
 
         assert read == set(SERVICES["nginx"]["environment"])
+
+
+@pytest.mark.parametrize(
+    ("script", "name", "value"),
+    [
+        ("nginx.sh", "TRUSTED_PROXIES", "nonsense"),
+        ("nginx.sh", "TRUSTED_PROXIES", "10.0.0.1, beef"),
+        ("redis.sh", "REDIS_MAXMEMORY", "lots"),
+        ("redis.sh", "REDIS_MAXMEMORY", "-1mb"),
+    ],
+)
+def test_a_bad_value_ends_a_container_with_one_line_that_names_it(
+    script: str, name: str, value: str
+) -> None:
+    done = subprocess.run(
+        ["sh", ROOT / "infra" / "docker" / script, "run"],
+        env={"PATH": os.environ["PATH"], name: value},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"hoplink: setting {name}: ")
 
 
 class TestSettings:

@@ -57,6 +57,12 @@ def test_trusted_proxies_may_be_separated_by_commas_or_spaces(tmp_path: Path) ->
     assert options.trusted_proxies == ("10.0.0.0/8", "192.0.2.1", "::1")
 
 
+@pytest.mark.parametrize("value", ["nonsense", "10.0.0.0/33", "10.0.0.1, beef"])
+def test_a_trusted_proxy_that_is_no_address_is_named(tmp_path: Path, value: str) -> None:
+    with pytest.raises(StackError, match=r"TRUSTED_PROXIES=.* is neither an address nor a network"):
+        Options.from_env({"TRUSTED_PROXIES": value}, tmp_path)
+
+
 def test_tools_find_run_json_in_the_checkout(tmp_path: Path) -> None:
     (tmp_path / ".data").mkdir()
     (tmp_path / ".data" / "run.json").symlink_to(tmp_path / "where another run was" / "run.json")
