@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import os
 import socket
 import time
@@ -186,7 +187,10 @@ def _firing(stack: StackProcess) -> set[str]:
 def _error_rate(stack: StackProcess) -> float:
     """What HighErrorRate compares with a tenth; not a number without requests."""
     query = "sum(service:http_errors:increase2m) / sum(service:http_requests:increase2m)"
-    (sample,) = _ask(stack, query)
+    samples = _ask(stack, query)
+    if not samples:
+        return math.nan
+    (sample,) = samples
     return float(sample["value"][1])
 
 
