@@ -216,7 +216,8 @@ class Stack:
         self.account = unprivileged()
         self._exits = ExitStack()
         # Two benchmarks at once begin to look at different places.
-        self._ports = free_ports(15_000 + os.getpid() % 100 * 100)
+        # Below those that the tests take.
+        self._ports = free_ports(15_000 + os.getpid() % 50 * 100)
         self._started = 0
 
     def __enter__(self) -> Self:
