@@ -82,9 +82,9 @@ class Launcher:
             supervisor = Supervisor(data_dir, [part.program for part in stack.parts])
             try:
                 _bring_up(stack, supervisor, data_dir)
-                run_file.write(stack.describe(_pids(supervisor.states())))
+                run_file.write(stack.describe(_in_place(data_dir, _pids(supervisor.states()))))
                 report.say(self._ready(stack, data_dir, time.monotonic() - began))
-                _watch(stack, supervisor, run_file)
+                _watch(stack, supervisor, data_dir, run_file)
             finally:
                 run_file.remove()
                 supervisor.stop()
@@ -162,7 +162,7 @@ def _migrate(stack: Stack) -> None:
         ) from error
 
 
-def _watch(stack: Stack, supervisor: Supervisor, run_file: RunFile) -> None:
+def _watch(stack: Stack, supervisor: Supervisor, data_dir: Path, run_file: RunFile) -> None:
     """Keeps run.json current and tells of what died; returns when the supervisor did."""
     before = _pids(supervisor.states())
     while True:
@@ -178,9 +178,18 @@ def _watch(stack: Stack, supervisor: Supervisor, run_file: RunFile) -> None:
         for name, pid in pids.items():
             if pid is not None and pid != before[name]:
                 report.complain(f"{name} ended and was started again, process {pid}")
-        run_file.write(stack.describe(pids))
+        run_file.write(stack.describe(_in_place(data_dir, pids)))
         before = {name: pid or before[name] for name, pid in pids.items()}
 
 
 def _pids(states: Mapping[str, State]) -> dict[str, int | None]:
     return {name: state.pid for name, state in states.items()}
+
+
+def _in_place(data_dir: Path, pids: Mapping[str, int | None]) -> dict[str, int | None]:
+    """Without those that are still ending what the process before left."""
+    records = {name: leftovers.load(data_dir, name) for name in pids}
+    return {
+        name: pid if (record := records[name]) is not None and record.pid == pid else None
+        for name, pid in pids.items()
+    }

@@ -87,16 +87,18 @@ def test_nothing_but_loopback_is_listened_on(stack: StackProcess) -> None:
 
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_a_killed_process_is_started_again(stack: StackProcess, name: str) -> None:
-    before = stack.processes[name]
+    before = psutil.Process(stack.processes[name])
+    family = [before, *before.children(recursive=True)]
 
-    os.kill(before, signal.SIGKILL)
+    before.kill()
 
     after = wait_for(
-        lambda: stack.processes[name] if stack.processes[name] != before else None,
+        lambda: stack.processes[name] if stack.processes[name] != before.pid else None,
         f"{name} in run.json again",
         seconds=20,
     )
     assert psutil.Process(after).is_running()
+    assert not any(is_alive(process) for process in family), "it replaces what is gone"
     wait_for(stack.works, f"the stack to work after {name} was killed", seconds=20)
     for url in stack.addresses.values():
         wait_for(lambda: _is_ready(url), f"{url} to be ready", seconds=20)  # noqa: B023
