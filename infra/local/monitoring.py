@@ -5,17 +5,17 @@ from __future__ import annotations
 import shutil
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from infra.local.accounts import Account
 from infra.local.errors import StackError
-from infra.local.options import ROOT, Options
+from infra.local.options import Options
 from infra.local.ports import HOST, is_free
-from monitoring.alertmanager.render import CONFIG, render, said
+from monitoring.alertmanager import render as alertmanager_files
+from monitoring.prometheus import render as prometheus_files
 from shared.settings import AlertSettings, SettingsError
-
-SOURCE = ROOT / "monitoring" / "prometheus"
 
 PROMETHEUS = ("prometheus",)
 ALERTMANAGER = ("alertmanager", "prometheus-alertmanager")
@@ -66,7 +66,9 @@ class Monitoring:
             alertmanager_port = _port(options.alertmanager_port, {options.port}, ports)
             folder = data_dir / Alertmanager.name
             self.servers.append(Alertmanager(alertmanager, folder, alertmanager_port, settings))
-            self.said["Alerts"] = f"http://{HOST}:{alertmanager_port}, {said(settings)}"
+            self.said["Alerts"] = (
+                f"http://{HOST}:{alertmanager_port}, {alertmanager_files.said(settings)}"
+            )
         if prometheus:
             port = _port(options.prometheus_port, {options.port, alertmanager_port}, ports)
             folder = data_dir / Prometheus.name
@@ -100,7 +102,7 @@ class Alertmanager:
         self._settings = settings
         self.argv = (
             str(program),
-            f"--config.file={folder / CONFIG}",
+            f"--config.file={folder / alertmanager_files.CONFIG}",
             f"--storage.path={folder / 'data'}",
             f"--web.listen-address={HOST}:{port}",
             # Otherwise it looks for others of its kind, on all addresses.
@@ -110,7 +112,7 @@ class Alertmanager:
     def prepare(self, account: Account | None) -> None:
         """Writes its configuration."""
         _make_folders(self.folder)
-        render(self._settings, self.folder)
+        alertmanager_files.render(self._settings, self.folder)
         _give(self.folder, account)
 
 
@@ -139,7 +141,7 @@ class Prometheus:
         self._alertmanagers = [] if alertmanager is None else [alertmanager]
         self.argv = (
             str(program),
-            f"--config.file={folder / 'prometheus.yml'}",
+            f"--config.file={folder / prometheus_files.CONFIG}",
             f"--storage.tsdb.path={folder / 'data'}",
             # The longest window of an alert is three days.
             "--storage.tsdb.retention.time=7d",
@@ -150,28 +152,26 @@ class Prometheus:
     def prepare(self, account: Account | None) -> None:
         """Writes its configuration, with a copy of the rules: it may not enter the checkout."""
         _make_folders(self.folder)
-        shutil.rmtree(self.folder / "rules", ignore_errors=True)
-        shutil.copytree(SOURCE / "rules", self.folder / "rules")
-        (self.folder / "prometheus.yml").write_text(self._config())
+        prometheus_files.render(self._settings, self.folder)
+        file = self.folder / prometheus_files.CONFIG
+        config = self._with_addresses(yaml.safe_load(file.read_text()))
+        file.write_text(yaml.safe_dump(config, sort_keys=False))
         _give(self.folder, account)
 
-    def _config(self) -> str:
-        config = yaml.safe_load((SOURCE / "prometheus.yml").read_text())
-        seconds = self._settings.alert_interval_seconds
-        config["global"] |= {
-            "scrape_interval": f"{seconds}s",
-            "scrape_timeout": f"{min(seconds, 5)}s",
-            "evaluation_interval": f"{seconds}s",
-            "external_labels": {"runbook": self._settings.runbook_url},
-        }
-        config["alerting"]["alertmanagers"] = [_static(self._alertmanagers)]
+    def _with_addresses(self, config: Mapping[str, Any]) -> dict[str, Any]:
         targets = {**self._targets, "alertmanager": self._alertmanagers}
-        config["scrape_configs"] = [
-            _without_discovery(job) | _static(targets[job["job_name"]])
-            for job in config["scrape_configs"]
-            if targets.get(job["job_name"])
-        ]
-        return yaml.safe_dump(config, sort_keys=False)
+        return {
+            **config,
+            "alerting": {
+                **config["alerting"],
+                "alertmanagers": [_static(self._alertmanagers)],
+            },
+            "scrape_configs": [
+                _without_discovery(job) | _static(targets[job["job_name"]])
+                for job in config["scrape_configs"]
+                if targets.get(job["job_name"])
+            ],
+        }
 
 
 def _port(wanted: int, given: Collection[int | None], others: Iterator[int]) -> int:

@@ -7,14 +7,13 @@ path. Run it as the account that Alertmanager runs as: nobody else may read the 
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import sys
 from pathlib import Path
-from string import Template
 
-from shared.settings import AlertSettings, SettingsError
+from monitoring.rendering import command, filled, quoted
+from shared.settings import AlertSettings
 
 CONFIG = "alertmanager.yml"
 _EMAIL_TEMPLATE = "email.tmpl"
@@ -43,8 +42,8 @@ def said(settings: AlertSettings) -> str:
 
 
 def _config(settings: AlertSettings, password_file: Path) -> str:
-    return _filled(
-        "alertmanager.yml",
+    return filled(
+        _SOURCE / "alertmanager.yml.template",
         WAIT_SECONDS=str(settings.alert_interval_seconds),
         UPDATE_SECONDS=str(settings.alert_interval_seconds * UPDATE_INTERVALS),
         COOLDOWN_SECONDS=str(settings.alert_cooldown_seconds),
@@ -54,26 +53,16 @@ def _config(settings: AlertSettings, password_file: Path) -> str:
 
 def _email(settings: AlertSettings, password_file: Path) -> str:
     host = f"[{settings.smtp_host}]" if ":" in settings.smtp_host else settings.smtp_host
-    filled = _filled(
-        "email.yml",
-        TO=_quoted(settings.alert_email_to),
-        FROM=_quoted(settings.alert_email_from),
-        SMARTHOST=_quoted(f"{host}:{settings.smtp_port}"),
-        USER=_quoted(settings.smtp_user),
-        PASSWORD_FILE=_quoted(str(password_file)),
-        TLS=_quoted(settings.smtp_tls),
+    email = filled(
+        _SOURCE / "email.yml.template",
+        TO=quoted(settings.alert_email_to),
+        FROM=quoted(settings.alert_email_from),
+        SMARTHOST=quoted(f"{host}:{settings.smtp_port}"),
+        USER=quoted(settings.smtp_user),
+        PASSWORD_FILE=quoted(str(password_file)),
+        TLS=quoted(settings.smtp_tls),
     )
-    return filled.rstrip()
-
-
-def _filled(name: str, **values: str) -> str:
-    # What a value holds isn't looked at again, be it a dollar sign or a quote.
-    return Template((_SOURCE / f"{name}.template").read_text()).substitute(values)
-
-
-def _quoted(value: object) -> str:
-    # A string of JSON is one of YAML, but for pairs of surrogates, which this avoids.
-    return json.dumps(value, ensure_ascii=False)
+    return email.rstrip()
 
 
 def _write_secret(path: Path, secret: str) -> None:
@@ -83,20 +72,5 @@ def _write_secret(path: Path, secret: str) -> None:
         file.write(secret)
 
 
-def main() -> int:
-    folder = Path(sys.argv[1]).resolve()
-    try:
-        settings = AlertSettings.from_env(os.environ)
-        render(settings, folder)
-    except SettingsError as error:
-        print(f"hoplink: setting {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"hoplink: {error}", file=sys.stderr)
-        return 2
-    print(f"hoplink: {said(settings)}")
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command(render, said))

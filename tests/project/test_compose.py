@@ -14,7 +14,7 @@ import pytest
 import yaml
 from dotenv import dotenv_values
 
-from shared.settings import Settings
+from shared.settings import AlertSettings, Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "docker-compose.yml").read_text()
@@ -221,10 +221,23 @@ class TestSettings:
         for name in sorted(set(re.findall(r"(?<!\$)\$\{(\w+)", TEXT))):
             assert f"`{name}`" in documented, name
 
-    def test_prometheus_knows_the_runbook_without_a_setting(self) -> None:
-        given = SERVICES["prometheus"]["environment"]["RUNBOOK_URL"]
+    def test_prometheus_and_alertmanager_get_all_that_their_renderers_use(self) -> None:
+        prometheus = (ROOT / "monitoring" / "prometheus" / "render.py").read_text()
+        used = {name.upper() for name in re.findall(r"settings\.([a-z]\w+)", prometheus)}
 
-        assert _default(given) == Settings.model_fields["runbook_url"].default
+        assert set(SERVICES["prometheus-config"]["environment"]) == used
+        assert set(SERVICES["alertmanager-config"]["environment"]) == {
+            name.upper() for name in AlertSettings.model_fields
+        }
+
+    def test_grafana_knows_how_often_prometheus_looks(self) -> None:
+        given = SERVICES["grafana"]["environment"]["ALERT_INTERVAL_SECONDS"]
+        sources = ROOT / "monitoring" / "grafana" / "provisioning" / "datasources"
+
+        assert _default(given) == str(AlertSettings().alert_interval_seconds)
+        assert "timeInterval: ${ALERT_INTERVAL_SECONDS}s" in (
+            (sources / "prometheus.yml").read_text()
+        )
 
     def test_redis_never_evicts_what_has_no_time_to_live(self) -> None:
         script = (ROOT / "infra" / "docker" / "redis.sh").read_text()

@@ -1,0 +1,1 @@
+"""What is scraped, recorded and alerted on."""
