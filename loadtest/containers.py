@@ -34,7 +34,7 @@ class Compose:
     def up(self, service: str, scale: int | None = None) -> None:
         """Starts a service, or so many containers of it, and waits until they are healthy."""
         options = [] if scale is None else ["--scale", f"{service}={scale}"]
-        self.run("up", "-d", "--no-deps", "--no-recreate", "--wait", *options, service)
+        self.run("up", "-d", "--no-recreate", "--wait", *options, service)
 
     def roll(self, service: str) -> None:
         """The rolling update of docs/DEPLOY.md."""
