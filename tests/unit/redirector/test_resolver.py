@@ -14,10 +14,11 @@ from services.redirector.postgres import Pool
 from services.redirector.resolver import Tier, Unavailable
 from shared.change_log import Changes
 from shared.link_cache import POSITION, Link
-from tests.support.coherence import Redirector, Relay, Writer, redirector, relay, writer
+from tests.support.coherence import Clock, Redirector, Relay, Writer, redirector, relay, writer
 from tests.support.stores import PostgresProcess, ValkeyProcess
 
 OLD, NEW = "https://example.com/old", "https://example.com/new"
+BUDGET_SECONDS = 0.25
 UNAVAILABLE = ("unavailable", Tier.NONE)
 
 Scenario = Callable[[Redirector], Awaitable[None]]
@@ -61,6 +62,8 @@ def run(database_url: str, redis_url: str) -> Callable[..., None]:
     def run_one(scenario: Scenario, **options: object) -> None:
         async def main() -> None:
             options.setdefault("store", HeldStore)
+            # Nothing runs in the background that would keep it fresh: its time stands still.
+            options.setdefault("clock", Clock())
             async with redirector(database_url, redis_url, **options) as made:
                 await scenario(made)
 
@@ -149,7 +152,7 @@ def test_over_the_bound_the_answer_is_unavailable_at_once(run: Callable[..., Non
         started = time.monotonic()
         with pytest.raises(Unavailable):
             await here.location("third")
-        assert time.monotonic() - started < 0.05
+        assert time.monotonic() - started < BUDGET_SECONDS / 2
         held(here).gate.set()
         assert await asyncio.gather(*waiting) == [None, None]
         assert await here.location("third") is None
@@ -175,7 +178,7 @@ def test_nobody_waits_longer_than_the_budget_for_frozen_stores(
             assert here.breakers["database"].is_open
             started = time.monotonic()
             assert await here.answer("another") == UNAVAILABLE
-            assert time.monotonic() - started < 0.05
+            assert time.monotonic() - started < BUDGET_SECONDS / 2
             assert await here.answer("code") == (NEW.encode(), Tier.LOCAL)
             assert here.resolver.pending == 0
         finally:
