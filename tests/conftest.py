@@ -12,6 +12,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.support.ports import PortBlock
 from tests.support.processes import Log
@@ -25,6 +26,10 @@ from tests.support.stores import (
 )
 
 LOGS = pytest.StashKey[list[Log]]()
+
+# How long an example takes is the machine's affair.
+settings.register_profile("any speed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any speed")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -50,7 +50,6 @@ QUERIES = st.dictionaries(
 
 fuzz = settings(
     max_examples=150,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 

