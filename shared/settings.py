@@ -256,7 +256,10 @@ class Settings(AlertSettings):
         default=536_870_912, ge=1_024, description="Largest body of a bulk import, in bytes"
     )
     statement_timeout_ms: int = Field(
-        default=5_000, ge=100, description="Longest that one SQL statement of the API may run"
+        default=5_000,
+        ge=100,
+        le=3_600_000,
+        description="Longest that one SQL statement of the API may run",
     )
 
     worker_host: str = Field(default="127.0.0.1", description="Address the worker listens on")
@@ -264,6 +267,7 @@ class Settings(AlertSettings):
     change_log_retention_seconds: int = Field(
         default=3_600,
         ge=60,
+        le=2_592_000,
         description="How long the change log is kept for redirectors that were cut off",
     )
 

@@ -179,14 +179,27 @@ class TestNginx:
         ("nginx.sh", "TRUSTED_PROXIES", "10.0.0.1, beef"),
         ("redis.sh", "REDIS_MAXMEMORY", "lots"),
         ("redis.sh", "REDIS_MAXMEMORY", "-1mb"),
+        ("redis.sh", "REDIS_PASSWORD", 'se"cret'),
+        ("postgres.sh", "POSTGRES_PASSWORD", "se@cret"),
+        ("postgres.sh", "POSTGRES_MAX_CONNECTIONS", "lots"),
+        ("postgres.sh", "POSTGRES_SHARED_BUFFERS", "256"),
+        ("postgres.sh", "POSTGRES_CACHE_SIZE", "lots"),
     ],
 )
 def test_a_bad_value_ends_a_container_with_one_line_that_names_it(
     script: str, name: str, value: str
 ) -> None:
+    given = SERVICES[script.removesuffix(".sh")]["environment"]
+    environ = {key: _default(setting or "") for key, setting in given.items()} | {
+        "POSTGRES_PASSWORD": "x",
+        "REDIS_PASSWORD": "x",
+        "PATH": os.environ["PATH"],
+        name: value,
+    }
+
     done = subprocess.run(
         ["sh", ROOT / "infra" / "docker" / script, "run"],
-        env={"PATH": os.environ["PATH"], name: value},
+        env=environ,
         capture_output=True,
         text=True,
         check=False,
@@ -195,6 +208,7 @@ def test_a_bad_value_ends_a_container_with_one_line_that_names_it(
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
     assert line.startswith(f"hoplink: setting {name}: ")
+    assert "PASSWORD" not in name or value not in line
 
 
 class TestSettings:

@@ -54,6 +54,9 @@ def test_other_variables_do_not_matter() -> None:
         ("API_WORKERS", "1.5"),
         ("LOCAL_CACHE_LINKS", "-1"),
         ("STORE_BUDGET_MS", "9"),
+        # More than PostgreSQL takes, or can subtract from the time.
+        ("STATEMENT_TIMEOUT_MS", "9999999999"),
+        ("CHANGE_LOG_RETENTION_SECONDS", "999999999999"),
         ("SMTP_HOST", f"mail/{SECRET}"),
         ("SMTP_USER", f"{SECRET}\nx"),
         ("SMTP_PASSWORD", f"{SECRET}\nx"),
