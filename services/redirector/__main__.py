@@ -6,6 +6,7 @@ import gc
 import os
 import signal
 import sys
+from logging import getLogger
 
 import uvicorn
 from starlette.applications import Starlette
@@ -17,6 +18,8 @@ from shared import logging
 from shared.log_feed import LogFeed
 from shared.settings import Settings, SettingsError
 
+_log = getLogger(__name__)
+
 
 def main(*, metered: bool = True) -> int:
     """Runs until a signal ends it; `metered` is create_app's."""
@@ -27,6 +30,7 @@ def main(*, metered: bool = True) -> int:
         return 2
     feed = LogFeed(settings.redis_url.get_secret_value(), logging.configure("redirector", settings))
     _tune_garbage_collection()
+    _tune_scheduling()
     # uvicorn raises the signal that stopped it once more, which must not cut off the last entries.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     app = create_app(open_files.fit(settings), feed, metered=metered)
@@ -61,6 +65,19 @@ def _tune_garbage_collection() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 10, 50)
+
+
+def _tune_scheduling() -> None:
+    """Asks Linux not to stop another process the moment that a request arrives.
+
+    An nginx on the same processor would be stopped for every other request that it passes on, and
+    each redirect would take a fifth more of this process's time. A free processor is taken at once.
+    """
+    if sys.platform == "linux":
+        try:
+            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+        except OSError as error:
+            _log.info("requests stop other processes", extra={"reason": str(error)})
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 
 import httpx
 import psutil
@@ -72,6 +73,12 @@ def test_an_id_leads_from_an_answer_to_its_entries(stack: StackProcess) -> None:
     for log, request_id in answered:
         text = stack.data_dir / "logs" / f"{log}.log"
         wait_for(lambda: request_id in text.read_text(), f"the entry in {text.name}")  # noqa: B023
+
+
+def test_redirectors_do_not_stop_nginx_for_each_request(stack: StackProcess) -> None:
+    if sys.platform == "linux":
+        for place in stack.run_json["redirectors"]:
+            assert os.sched_getscheduler(place["pid"]) == os.SCHED_BATCH
 
 
 def test_nothing_but_loopback_is_listened_on(stack: StackProcess) -> None:
