@@ -44,8 +44,12 @@ def _database_of_its_own(redis_url: str) -> str:
 
 
 @pytest.fixture
-def any_api(api_process: ServiceProcess) -> Iterator[httpx.Client]:
-    """A client for what neither changes nor depends on anything in the stores."""
+def any_api(
+    api_process: ServiceProcess, postgres: PostgresProcess, valkey: ValkeyProcess
+) -> Iterator[httpx.Client]:
+    """A client for what doesn't care what is in the stores, as long as they are there."""
+    postgres.heal()
+    valkey.heal()
     with http_client(api_process.url) as client:
         yield client
 
