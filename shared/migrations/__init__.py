@@ -16,9 +16,10 @@ _LOCK = 0x686F_706C  # any number, the same for all: "hopl"
 
 
 def migrate(database_url: str) -> list[str]:
-    """Applies what is missing, each step in a transaction; returns the names of the steps applied.
+    """Applies what is missing, and returns the names of the steps applied.
 
-    Several may call this at once: one works, the others wait and then find nothing to do.
+    Each runs in a transaction, unless it says `atomic = False`. Several may call this at once: one
+    works, the others wait and then find nothing to do.
     Raises psycopg2.Error or peewee.PeeweeException.
     """
     lock = psycopg2.connect(database_url, connect_timeout=5, application_name="hoplink-migrations")
