@@ -58,6 +58,12 @@ def test_a_new_link_redirects_through_nginx(stack: StackProcess) -> None:
     assert answer.headers["Location"] == "https://example.com/a?b=c#d"
 
 
+def test_a_host_may_have_a_name_that_nginx_uses_itself(stack: StackProcess) -> None:
+    code = stack.shorten("http://redirector/a")
+
+    assert stack.http.get(f"/{code}").headers["Location"] == "http://redirector/a"
+
+
 def test_the_dashboard_keeps_its_own_policy_through_nginx(stack: StackProcess) -> None:
     answer = stack.http.get("/dashboard")
 
