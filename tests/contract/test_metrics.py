@@ -18,6 +18,7 @@ from tests.support.services import ServiceProcess, StartService, http_client
 from tests.support.waiting import wait_for
 
 LINES = 3_000
+CONNECTIONS = 10
 
 
 def families(service: ServiceProcess) -> dict[str, Any]:
@@ -112,8 +113,14 @@ def test_series_do_not_grow_with_paths(start_service: StartService) -> None:
 
 
 async def ask_for_random_paths(port: int, count: int) -> None:
-    """Asks for paths that nobody knows, many ahead, and waits for all the answers."""
-    chance = random.Random(port)
+    """Asks for paths that nobody knows, on a few connections, and waits for all the answers."""
+    shares = [count // CONNECTIONS] * CONNECTIONS
+    await asyncio.gather(*(ask_on_one_connection(port, share) for share in shares))
+
+
+async def ask_on_one_connection(port: int, count: int) -> None:
+    """Asks for as many, many ahead."""
+    chance = random.Random()
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     left = count
     while left:
