@@ -19,6 +19,8 @@ from tests.support.stores import PostgresProcess, ValkeyProcess
 
 OLD, NEW = "https://example.com/old", "https://example.com/new"
 BUDGET_SECONDS = 0.25
+PATIENT = {"budget": 5.0, "redis_timeout": 2.0}
+IMPATIENT = {"budget": BUDGET_SECONDS, "redis_timeout": 0.1}
 UNAVAILABLE = ("unavailable", Tier.NONE)
 
 Scenario = Callable[[Redirector], Awaitable[None]]
@@ -61,10 +63,9 @@ def run(database_url: str, redis_url: str) -> Callable[..., None]:
 
     def run_one(scenario: Scenario, **options: object) -> None:
         async def main() -> None:
-            options.setdefault("store", HeldStore)
             # Nothing runs in the background that would keep it fresh: its time stands still.
-            options.setdefault("clock", Clock())
-            async with redirector(database_url, redis_url, **options) as made:
+            usual = {"store": HeldStore, "clock": Clock(), **PATIENT}
+            async with redirector(database_url, redis_url, **(usual | options)) as made:
                 await scenario(made)
 
         asyncio.run(main())
@@ -152,7 +153,7 @@ def test_over_the_bound_the_answer_is_unavailable_at_once(run: Callable[..., Non
         started = time.monotonic()
         with pytest.raises(Unavailable):
             await here.location("third")
-        assert time.monotonic() - started < BUDGET_SECONDS / 2
+        assert time.monotonic() - started < PATIENT["budget"] / 2
         held(here).gate.set()
         assert await asyncio.gather(*waiting) == [None, None]
         assert await here.location("third") is None
@@ -185,7 +186,7 @@ def test_nobody_waits_longer_than_the_budget_for_frozen_stores(
             postgres.thaw()
             valkey.thaw()
 
-    run(scenario)
+    run(scenario, **IMPATIENT)
 
 
 def test_without_redis_postgresql_answers(
@@ -222,7 +223,7 @@ def test_a_restarted_redis_costs_no_look_up_a_failure(
             assert await here.location(f"none{number}") is None
         assert here.breakers["redis"].failures == 0
 
-    run(scenario, budget=5, redis_timeout=2)
+    run(scenario)
 
 
 def test_a_request_that_goes_away_leaves_the_answer_to_the_others(
