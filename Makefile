@@ -1,8 +1,8 @@
 # `make` lists the targets. All of them need python3 (3.11 or newer) and make, nothing else.
 
 PYTHON ?= python3
-# Each of them starts servers of its own and waits for them half of its time: four keep two cores busy.
-TEST_WORKERS ?= 4
+# Each of them starts servers of its own and waits for them half of its time: five keep two cores busy.
+TEST_WORKERS ?= 5
 CHAOS_WORKERS ?= 2
 PYTEST_ARGS ?=
 BENCH_ARGS ?=

@@ -35,7 +35,6 @@ class Job:
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(side_job, "RETRY_SECONDS", 0.01)
-    monkeypatch.setattr(side_job, "STOP_SECONDS", 0.2)
 
 
 @pytest.fixture
@@ -47,13 +46,15 @@ def count(failures: Counter) -> float:
     return float(failures.labels("test")._value.get())
 
 
+def is_running() -> bool:
+    return any(thread.name == "test" for thread in threading.enumerate())
+
+
 def test_it_ends_with_its_context(failures: Counter) -> None:
     job = Job(lambda stop: stop.wait())
     with SideJob(job, failures).running():
         wait_for(lambda: job.runs == 1, "the job to run")
-    assert threading.active_count() == len(
-        [thread for thread in threading.enumerate() if thread.name != "test"]
-    )
+    assert not is_running()
     assert count(failures) == 0
 
 
@@ -91,7 +92,7 @@ def test_a_failure_after_it_ran_well_is_logged_again(
     monkeypatch.setattr(side_job, "HEALTHY_SECONDS", 0.05)
 
     def work_then_fail(stop: threading.Event) -> None:
-        stop.wait(0.05)
+        stop.wait(0.1)
         raise psycopg2.OperationalError("gone")
 
     job = Job(work_then_fail)
@@ -100,10 +101,15 @@ def test_a_failure_after_it_ran_well_is_logged_again(
     assert caplog.text.count("job failed") >= 2
 
 
-def test_a_job_that_hangs_holds_nobody_up(failures: Counter) -> None:
+def test_a_job_that_hangs_holds_nobody_up(
+    failures: Counter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(side_job, "STOP_SECONDS", 0.2)
     hang = threading.Event()
     started = time.monotonic()
     with SideJob(Job(lambda _stop: hang.wait()), failures).running():
         pass
     assert time.monotonic() - started < 1
+    assert is_running()
     hang.set()
+    wait_for(lambda: not is_running(), "its thread to end")
