@@ -215,8 +215,7 @@ class Stack:
         self.cores = Cores()
         self.account = unprivileged()
         self._exits = ExitStack()
-        # Two benchmarks at once begin to look at different places.
-        # Below those that the tests take.
+        # Below those that the tests take; two benchmarks at once begin to look at different places.
         self._ports = free_ports(15_000 + os.getpid() % 50 * 100)
         self._started = 0
 
