@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -54,18 +54,6 @@ class Feed:
 
 
 Scenario = Callable[[Feed, Clock], Awaitable[None]]
-
-
-@pytest.fixture
-def links(database_url: str, redis_url: str) -> Iterator[Writer]:
-    with writer(database_url, redis_url) as made:
-        yield made
-
-
-@pytest.fixture
-def worker(database_url: str, redis_url: str) -> Iterator[Relay]:
-    with relay(database_url, redis_url) as made:
-        yield made
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
 
@@ -14,7 +14,7 @@ from services.redirector.postgres import Pool
 from services.redirector.resolver import Tier, Unavailable
 from shared.change_log import Changes
 from shared.link_cache import POSITION, Link
-from tests.support.coherence import Clock, Redirector, Relay, Writer, redirector, relay, writer
+from tests.support.coherence import Clock, Redirector, Relay, Writer, redirector
 from tests.support.stores import PostgresProcess, ValkeyProcess
 
 OLD, NEW = "https://example.com/old", "https://example.com/new"
@@ -45,16 +45,10 @@ class HeldStore(LinkStore):
 
 
 @pytest.fixture
-def links(database_url: str, redis_url: str) -> Iterator[Writer]:
-    with writer(database_url, redis_url) as made:
-        yield made
-
-
-@pytest.fixture
-def worker(database_url: str, redis_url: str) -> Iterator[Relay]:
-    with relay(database_url, redis_url) as made:
-        made.step()
-        yield made
+def worker(worker: Relay) -> Relay:
+    """One that has said how far it is."""
+    worker.step()
+    return worker
 
 
 @pytest.fixture

@@ -12,22 +12,10 @@ from services.worker import change_relay as module
 from shared import link_cache, log_feed
 from shared.change_log import Changes, Snapshot
 from shared.link_cache import CHANNEL, POSITION, Heartbeat, Position
-from tests.support.coherence import Relay, Writer, relay, writer
+from tests.support.coherence import Relay, Writer, relay
 from tests.support.stores import ValkeyProcess
 
 URL = "https://example.com/"
-
-
-@pytest.fixture
-def links(database_url: str, redis_url: str) -> Iterator[Writer]:
-    with writer(database_url, redis_url) as made:
-        yield made
-
-
-@pytest.fixture
-def worker(database_url: str, redis_url: str) -> Iterator[Relay]:
-    with relay(database_url, redis_url) as made:
-        yield made
 
 
 @pytest.fixture
