@@ -116,8 +116,11 @@ class StackProcess(ServerProcess):
         return code
 
     def is_complete(self) -> bool:
-        """Whether every process that it names is there."""
-        return all(pid and psutil.pid_exists(pid) for pid in self.processes.values())
+        """Whether it names its processes, and every one is there."""
+        try:
+            return all(pid and psutil.pid_exists(pid) for pid in self.processes.values())
+        except FileNotFoundError:  # while everything is started again
+            return False
 
     def works(self) -> bool:
         """Whether a new link can be made and followed through nginx."""
